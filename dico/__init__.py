@@ -1,0 +1,1 @@
+"""Divide and conquer: images to multi-granular masks."""

@@ -1,0 +1,270 @@
+"""The configuration of the pipeline: one frozen dataclass a stage, each default said once, here."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+
+def _require(condition: bool, name: str, rule: str, value: object) -> None:
+    if not condition:
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """What is accepted as an image."""
+
+    max_pixels: int = 200_000_000
+    """Images with more pixels are refused before they are decoded (a decompression bomb, or a mistake)."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_pixels >= 1, "image.max_pixels", "at least 1", self.max_pixels)
+
+
+@dataclass(frozen=True)
+class ExtractorConfig:
+    """How an image becomes features."""
+
+    name: str = "classical"
+    """``classical`` (no weights), ``dino``, ``dinov2`` or ``dinov3``."""
+    weights: str = ""
+    """For transformers: a hub id, a local Hugging Face folder, or an official ``.pth`` file."""
+    size: int = 480
+    """For transformers: side of the square the image is resized to, in pixels; a multiple of the patch size."""
+    facet: str = "key"
+    """For transformers: which vectors of the attention block: ``key``, ``query``, ``value`` or ``token``."""
+    block: int = -1
+    """For transformers: which block, from 0; negative counts from the last."""
+    device: str = "cpu"
+    """Torch device, such as ``cpu`` or ``cuda:0``."""
+    dtype: str = "float32"
+    """``float32``, ``bfloat16`` or ``float16`` for the transformer's arithmetic; features are float32 always."""
+
+    def __post_init__(self) -> None:
+        names = ("classical", "dino", "dinov2", "dinov3")
+        _require(self.name in names, "extractor.name", f"one of {', '.join(names)}", self.name)
+        facets = ("key", "query", "value", "token")
+        _require(self.facet in facets, "extractor.facet", f"one of {', '.join(facets)}", self.facet)
+        dtypes = ("float32", "bfloat16", "float16")
+        _require(self.dtype in dtypes, "extractor.dtype", f"one of {', '.join(dtypes)}", self.dtype)
+        _require(self.size >= 1, "extractor.size", "at least 1", self.size)
+
+
+@dataclass(frozen=True)
+class DivideConfig:
+    """MaskCut: repeated normalised cuts that find whole objects."""
+
+    max_masks: int = 3
+    """At most so many masks an image (published: 3). 0 skips the stage."""
+    tau: float = 0.15
+    """Patches whose cosine similarity exceeds ``tau`` are joined (paper 0.15, released code 0.2)."""
+    eps: float = 1e-5
+    """Affinity of patches that are not joined."""
+    max_iou_with_previous: float = 0.5
+    """A mask that overlaps the one before it more than this is dropped."""
+    min_area_frac: float = 0.01
+    """A mask that covers at most this share of the patches is dropped."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_masks >= 0, "divide.max_masks", "at least 0", self.max_masks)
+        _require(-1 <= self.tau <= 1, "divide.tau", "within [-1, 1]", self.tau)
+        _require(0 < self.eps < 1, "divide.eps", "within (0, 1)", self.eps)
+
+
+@dataclass(frozen=True)
+class ConquerConfig:
+    """Iterative merging of similar neighbours into parts, at several thresholds."""
+
+    thetas: tuple[float, ...] = (0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+    """Merging stops at each of these similarities and the regions alive are that level's masks; falling."""
+    crop_size: int = 256
+    """Each coarse mask's box is resized to this side before features are extracted (transformers); 0: no crop pass."""
+    whole_image: bool = True
+    """Also merge over the whole image, for what divide missed: background objects and "stuff"."""
+    min_patches: int = 4
+    """Smaller clusters are not masks."""
+    min_inside: float = 0.9
+    """A part is kept when at least this share of it lies inside its coarse mask."""
+    max_iou: float = 0.9
+    """Of two parts of one coarse mask that overlap more than this, the first stays."""
+
+    def __post_init__(self) -> None:
+        falling = all(a > b for a, b in zip(self.thetas, self.thetas[1:], strict=False))
+        _require(falling and all(0 <= t <= 1 for t in self.thetas), "conquer.thetas", "falling in [0, 1]", self.thetas)
+        _require(self.crop_size >= 0, "conquer.crop_size", "at least 0", self.crop_size)
+        _require(self.min_patches >= 1, "conquer.min_patches", "at least 1", self.min_patches)
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """How mask borders are fitted to the image, and which masks survive it."""
+
+    method: str = "crf"
+    """``crf`` (dense CRF, needs pydensecrf2), ``guided`` (guided filter, no compiler) or ``none``."""
+    iterations: int = 10
+    """Mean-field iterations of the CRF."""
+    gaussian_sxy: float = 3.0
+    """Position deviation of the CRF's smoothness kernel, in pixels."""
+    gaussian_compat: float = 7.0
+    """Weight of the smoothness kernel."""
+    bilateral_sxy: float = 50.0
+    """Position deviation of the CRF's appearance kernel, in pixels."""
+    bilateral_srgb: float = 5.0
+    """Colour deviation of the appearance kernel, in grey values of 255."""
+    bilateral_compat: float = 10.0
+    """Weight of the appearance kernel."""
+    max_side: int = 480
+    """Refinement works on an image (or a crop) whose longer side is at most this, in pixels."""
+    min_iou: float = 0.5
+    """A mask whose IoU before and after refinement is below this is dropped."""
+    max_area_frac: float = 0.9
+    """A mask that covers more of the image than this after refinement is dropped."""
+
+    def __post_init__(self) -> None:
+        methods = ("crf", "guided", "none")
+        _require(self.method in methods, "refine.method", f"one of {', '.join(methods)}", self.method)
+        _require(self.iterations >= 1, "refine.iterations", "at least 1", self.iterations)
+        _require(self.max_side >= 16, "refine.max_side", "at least 16", self.max_side)
+
+
+@dataclass(frozen=True)
+class SelectConfig:
+    """Which masks are kept in the end, and in what order."""
+
+    max_masks: int = 350
+    """At most so many masks an image, the best first (published labels: 334)."""
+    max_iou: float = 0.9
+    """Of two masks that overlap more than this, the better one stays."""
+    min_area_px: int = 16
+    """Smaller masks are dropped, in pixels of the original image."""
+    min_inside_parent: float = 0.9
+    """A mask's parent is the smallest mask that holds at least this share of it."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_masks >= 1, "select.max_masks", "at least 1", self.max_masks)
+        _require(0 < self.max_iou <= 1, "select.max_iou", "within (0, 1]", self.max_iou)
+        _require(self.min_area_px >= 0, "select.min_area_px", "at least 0", self.min_area_px)
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """Everything that decides which masks an image gets; its hash goes into every store."""
+
+    image: ImageConfig = field(default_factory=ImageConfig)
+    extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+    divide: DivideConfig = field(default_factory=DivideConfig)
+    conquer: ConquerConfig = field(default_factory=ConquerConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    select: SelectConfig = field(default_factory=SelectConfig)
+    seed: int = 0
+    """Seed of every random choice."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as nested plain dictionaries, JSON-ready."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+    def hash(self) -> str:
+        """12 hexadecimal digits that change when any value does."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> PipelineConfig:
+    """The defaults, changed by a YAML file, changed by ``section.key=value`` overrides.
+
+    Args:
+        path: YAML file that holds only what differs from the defaults; None for no file.
+        overrides: Strings such as ``"refine.method=guided"``; values are read as YAML.
+
+    Returns:
+        A validated PipelineConfig.
+
+    Raises:
+        FileNotFoundError: when ``path`` does not exist.
+        KeyError: for an unknown key, with the nearest known one.
+        ValueError: for an override without ``=``, a file that is not a mapping, or a value out of range.
+        TypeError: for a value of the wrong type.
+
+    Example:
+        >>> load_config(overrides=["select.max_masks=100"]).select.max_masks
+        100
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        with open(path, encoding="utf-8") as stream:
+            try:
+                loaded = yaml.safe_load(stream) or {}
+            except yaml.YAMLError as error:
+                raise ValueError(f"{path} is not valid YAML: {error}") from error
+        if not isinstance(loaded, dict):
+            raise ValueError(f"{path} must hold a mapping of sections, got {type(loaded).__name__}")
+        values = loaded
+    for override in overrides:
+        dotted, equals, text = override.partition("=")
+        if not equals or not dotted:
+            raise ValueError(f"an override must be section.key=value, got {override!r}")
+        *sections, key = dotted.split(".")
+        target = values
+        for section in sections:
+            target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise KeyError(f"unknown configuration key {dotted!r}: {section!r} is not a section")
+        target[key] = yaml.safe_load(text)
+    return from_mapping(PipelineConfig, values)
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
+    """A configuration dataclass built from nested mappings.
+
+    Args:
+        cls: The dataclass.
+        values: Field values; missing ones keep their defaults, mappings become nested dataclasses.
+        prefix: Dotted name of this section, for messages.
+
+    Returns:
+        An instance of ``cls``.
+
+    Raises:
+        KeyError: for an unknown key, with the nearest known one.
+        TypeError: for a value of the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"choose from {', '.join(sorted(hints))}"
+            raise KeyError(f"unknown configuration key {name!r}; {hint}")
+        fields[key] = _coerce(hints[key], value, name)
+    return cls(**fields)
+
+
+def _coerce(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{name} must be a section of keys, got {value!r}")
+        return from_mapping(typing.cast(type, hint), value, prefix=f"{name}.")
+    if isinstance(hint, types.GenericAlias) and hint.__origin__ is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"{name} must be a list, got {value!r}")
+        return tuple(_coerce(hint.__args__[0], item, name) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise TypeError(f"{name} must be of type {hint.__name__}, got {value!r}")
+    return value

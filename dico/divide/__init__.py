@@ -1,0 +1,1 @@
+"""Divide: find whole objects."""

@@ -1,0 +1,40 @@
+"""Metadata only: nothing is compiled, nothing heavy is imported."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HF = ["torch>=2.4", "transformers>=4.56"]
+CRF = ["pydensecrf2>=1.0"]
+EXPORT = ["pyarrow>=15"]
+
+setup(
+    name="divide-and-conquer",
+    version="0.1.0",
+    description="Multi-granular masks from unlabelled photographs, and the models trained on them",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["dico", "dico.*", "training", "training.*"]),
+    package_data={"dico": ["py.typed"], "training": ["py.typed"]},
+    install_requires=[
+        "numba>=0.60",
+        "numpy>=1.26",
+        "pillow>=10",
+        "pycocotools>=2.0.7",
+        "pyyaml>=6",
+        "scikit-image>=0.22",
+        "scipy>=1.11",
+        "threadpoolctl>=3.1",
+        "tqdm>=4.60",
+        "zstandard>=0.21",
+    ],
+    extras_require={
+        "crf": CRF,
+        "hf": HF,
+        "parquet": EXPORT,
+        "dev": [*CRF, *HF, *EXPORT, "hypothesis>=6", "mypy>=1.10", "pytest>=8", "ruff>=0.6", "supervision>=0.22"],
+    },
+    entry_points={"console_scripts": ["dico=dico.cli:main"]},
+)

@@ -57,6 +57,12 @@ class PatchFeatures:
 class Extractor(Protocol):
     """Turns images into features. Pure: the same image gives the same features."""
 
-    def extract(self, images: Sequence[Image]) -> list[PatchFeatures]:
-        """One PatchFeatures per image, in order; images may differ in size."""
+    def extract(self, images: Sequence[Image], *, size: int | None = None) -> list[PatchFeatures]:
+        """One PatchFeatures per image, in order; images may differ in size.
+
+        Args:
+            images: uint8 (H, W, 3) RGB each.
+            size: Side of the square in pixels that images are resized to, for extractors that resize; None for the
+                configured side.
+        """
         ...

@@ -198,7 +198,10 @@ class MaskSet:
         return f"MaskSet({len(self)} masks, {self.size_hw[0]}x{self.size_hw[1]} px, levels {self.levels.tolist()})"
 
     def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> MaskSet:
-        keep = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
+        chosen = index if isinstance(index, slice) else np.asarray(index)
+        if isinstance(chosen, np.ndarray) and not chosen.size:
+            chosen = chosen.astype(np.int64)  # NumPy makes an empty list an array of floats
+        keep = np.arange(len(self))[chosen]
         if keep.ndim != 1:
             raise TypeError("index must be a slice, a list of integers or a boolean array; for one mask use [[i]]")
         new_index = np.full(len(self) + 1, NO_PARENT, dtype=np.int64)  # the last entry stands for "no parent"
@@ -227,7 +230,8 @@ class MaskSet:
     @property
     def area_px(self) -> NDArray[np.int64]:
         """int64 (N,): the number of pixels of each mask."""
-        return np.asarray(coco_rle.area(self.to_rle_dicts()), dtype=np.int64).reshape(len(self))
+        # One call a mask: pycocotools 2.0.11 fails on a list of 256 codes or more with NumPy 2.
+        return np.array([int(coco_rle.area(rle)) for rle in self.to_rle_dicts()], dtype=np.int64)
 
     @property
     def boxes_xyxy(self) -> NDArray[np.float32]:

@@ -7,6 +7,8 @@ from the one two before it, in groups of five bits.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +57,56 @@ def decode_counts(rle: bytes) -> NDArray[np.uint32]:
     return counts[:length].copy()
 
 
+def run_ends(rle: bytes, size_hw: tuple[int, int]) -> NDArray[np.int64]:
+    """int64 (R,): where each run ends, column-major; the last entry is H x W, and odd runs are the mask.
+
+    Raises:
+        ValueError: when ``rle`` is not the code of a mask of ``size_hw``.
+    """
+    ends_R = np.cumsum(decode_counts(rle), dtype=np.int64)
+    if not len(ends_R) or ends_R[-1] != size_hw[0] * size_hw[1]:
+        covered = ends_R[-1] if len(ends_R) else 0
+        raise ValueError(f"rle must cover the pixels of an image of (H, W) = {size_hw}, got {covered} pixels")
+    return ends_R
+
+
+def nearest_source(n_from: int, n_to: int) -> NDArray[np.int64]:
+    """int64 (n_to,): which of ``n_from`` pixels lies nearest to each of ``n_to``; non-decreasing, exact integers.
+
+    Example:
+        >>> nearest_source(2, 5).tolist(), nearest_source(5, 2).tolist()
+        ([0, 0, 1, 1, 1], [1, 3])
+    """
+    return (2 * np.arange(n_to, dtype=np.int64) + 1) * n_from // (2 * n_to)
+
+
+def resize_rles(rles: Iterable[bytes], from_hw: tuple[int, int], to_hw: tuple[int, int]) -> tuple[bytes, ...]:
+    """Masks resized by taking the nearest pixel, run by run; no mask is decoded.
+
+    Args:
+        rles: Compressed codes of masks of ``from_hw``.
+        from_hw: Height and width they have, in pixels.
+        to_hw: Height and width they get, in pixels.
+
+    Returns:
+        Compressed codes of masks of ``to_hw``, in order.
+
+    Raises:
+        ValueError: when a size is not positive or a code is not of a mask of ``from_hw``.
+
+    Example:
+        >>> from dico.masks import decode_mask, encode_mask
+        >>> decode_mask((2, 4), resize_rles([encode_mask(np.array([[0, 1]]))], (1, 2), (2, 4))[0]).astype(int).tolist()
+        [[0, 0, 1, 1], [0, 0, 1, 1]]
+    """
+    if min(*from_hw, *to_hw) < 1:
+        raise ValueError(f"from_hw and to_hw must be positive, got {from_hw} and {to_hw}")
+    columns_w = nearest_source(from_hw[1], to_hw[1])
+    # How many rows of the result lie above each row border of the source.
+    rows_above = np.searchsorted(nearest_source(from_hw[0], to_hw[0]), np.arange(from_hw[0] + 1))
+    return tuple(encode_counts(_resize(run_ends(rle, from_hw), from_hw[0], columns_w, rows_above)) for rle in rles)
+
+
 @numba.njit(cache=True)
 def _encode(counts: NDArray[np.uint32], code: NDArray[np.uint8]) -> int:
     length = 0
@@ -93,3 +145,24 @@ def _decode(code: NDArray[np.uint8], counts: NDArray[np.uint32]) -> int:
         counts[length] = value
         length, value, shift = length + 1, np.int64(0), 0
     return length if shift == 0 else -1
+
+
+@numba.njit(cache=True)
+def _resize(
+    ends_R: NDArray[np.int64], height: int, columns_w: NDArray[np.int64], rows_above: NDArray[np.int64]
+) -> NDArray[np.uint32]:
+    first_w = np.searchsorted(ends_R, columns_w * height, side="right")
+    last_w = np.searchsorted(ends_R, columns_w * height + (height - 1), side="right")
+    counts = np.zeros(np.sum(last_w - first_w + 1) + 1, dtype=np.uint32)
+    at = 0  # index of the run being written; its parity is its value
+    for x in range(len(columns_w)):
+        top = columns_w[x] * height
+        start = 0
+        for run in range(first_w[x], last_w[x] + 1):
+            stop = min(ends_R[run] - top, height)
+            rows = rows_above[stop] - rows_above[start]
+            start = stop
+            if rows > 0:
+                at += (run ^ at) & 1
+                counts[at] += np.uint32(rows)
+    return counts[: at + 1]

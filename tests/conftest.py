@@ -9,9 +9,14 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import settings
 
 from dico.image import Image
 from dico.masks import MaskSet
+
+# The first call of a compiled function takes seconds, and a test of speed would fail on a busy machine.
+settings.register_profile("dico", deadline=None)
+settings.load_profile("dico")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -1,0 +1,110 @@
+"""Which masks find which ground truth: COCO's greedy matching of one image, arrays in, arrays out.
+
+Axes: D detected masks of an image, best first; G ground truths; T IoU thresholds; A area ranges.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+IOU_THRESHOLDS: tuple[float, ...] = tuple(np.linspace(0.5, 0.95, 10).tolist())
+"""COCO's .50:.95, to the last bit."""
+AREA_NAMES = ("all", "small", "medium", "large")
+"""The area ranges, in the order of the axis A."""
+AREA_LIMITS_PX: tuple[tuple[float, float], ...] = ((0, 1e10), (0, 32**2), (32**2, 96**2), (96**2, 1e10))
+"""The ranges' ends, both inclusive: COCO counts a mask of exactly 32 x 32 pixels as small and as medium."""
+
+MISS, HIT, IGNORED = 0, 1, -1
+"""What became of a detection: it found nothing, it found a ground truth, or it counts neither for nor against."""
+
+
+def in_area_range(area_px: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """bool (A, K): whether each of K areas lies within each area range.
+
+    Example:
+        >>> in_area_range(np.array([1024.0, 5000.0])).tolist()
+        [[True, True], [True, False], [True, True], [False, False]]
+    """
+    low_A1, high_A1 = np.asarray(AREA_LIMITS_PX).T[:, :, None]
+    within: NDArray[np.bool_] = (area_px >= low_A1) & (area_px <= high_A1)
+    return within
+
+
+def match(
+    iou_DG: NDArray[np.float64],
+    area_D: NDArray[np.float64],
+    area_G: NDArray[np.float64],
+    is_crowd_G: NDArray[np.bool_],
+) -> NDArray[np.int8]:
+    """What became of each detection, for each area range and IoU threshold.
+
+    Each detection in turn takes the free ground truth that it overlaps most, and of equals the last. Ground truths
+    outside the area range, and crowds, are taken only when no other fits; the detection is then ignored. A crowd is
+    never used up. A detection that takes nothing is a miss, or ignored when its own area is outside the range.
+
+    Args:
+        iou_DG: float64 (D, G) in [0, 1], detections best first; for a crowd the share of the detection inside it.
+        area_D: float64 (D,), in pixels.
+        area_G: float64 (G,), in pixels, as annotated.
+        is_crowd_G: bool (G,).
+
+    Returns:
+        int8 (A, T, D) of ``MISS``, ``HIT`` and ``IGNORED``.
+
+    Example:
+        >>> ones = np.ones(2)
+        >>> outcome_ATD = match(np.array([[0.9], [0.95]]), ones, ones[:1], np.zeros(1, bool))
+        >>> outcome_ATD[0, 0].tolist()  # the better-scored one took it
+        [1, 0]
+    """
+    thresholds_T = np.asarray(IOU_THRESHOLDS)
+    # Most pairs overlap too little for any threshold: only the others are looked at, detection by detection.
+    pair_D, pair_G = np.nonzero(iou_DG >= thresholds_T[0])
+    first_D = np.searchsorted(pair_D, np.arange(len(area_D) + 1))
+    return _match(
+        first_D,
+        pair_G,
+        iou_DG[pair_D, pair_G],
+        # A threshold of 1 would otherwise refuse an IoU of 1 that was rounded down.
+        np.minimum(thresholds_T, 1 - 1e-10),
+        ~in_area_range(area_D),
+        ~in_area_range(area_G) | is_crowd_G,
+        is_crowd_G,
+    )
+
+
+@numba.njit(cache=True)
+def _match(
+    first_D: NDArray[np.int64],
+    pair_G: NDArray[np.int64],
+    iou_P: NDArray[np.float64],
+    thresholds_T: NDArray[np.float64],
+    outside_AD: NDArray[np.bool_],
+    ignored_AG: NDArray[np.bool_],
+    is_crowd_G: NDArray[np.bool_],
+) -> NDArray[np.int8]:
+    n_areas, n_dets = outside_AD.shape
+    outcome_ATD = np.empty((n_areas, len(thresholds_T), n_dets), dtype=np.int8)
+    for a in range(n_areas):
+        for t in range(len(thresholds_T)):
+            is_taken_G = np.zeros(len(is_crowd_G), dtype=np.bool_)
+            for d in range(n_dets):
+                best = -1
+                for second_choice in (False, True):
+                    best_iou = thresholds_T[t]
+                    for p in range(first_D[d], first_D[d + 1]):
+                        g = pair_G[p]
+                        if ignored_AG[a, g] != second_choice or (is_taken_G[g] and not is_crowd_G[g]):
+                            continue
+                        if iou_P[p] >= best_iou:
+                            best, best_iou = g, iou_P[p]
+                    if best >= 0:
+                        break
+                if best < 0:
+                    outcome_ATD[a, t, d] = IGNORED if outside_AD[a, d] else MISS
+                else:
+                    is_taken_G[best] = True
+                    outcome_ATD[a, t, d] = IGNORED if ignored_AG[a, best] else HIT
+    return outcome_ATD

@@ -1,0 +1,168 @@
+"""Recall and precision over many images, from what became of each mask.
+
+Images enter with a whole-number weight, so that a bootstrap resample is a vector of counts and nothing is copied.
+
+Axes: I images; D masks of all images, best first; T IoU thresholds; A area ranges; R recalls; S statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from dico.matching import HIT, MISS
+
+RECALLS: tuple[float, ...] = tuple(np.linspace(0, 1, 101).tolist())
+"""COCO reads precision at recalls 0, 0.01, ..., 1."""
+EPSILON = float(np.spacing(1))
+"""COCO's guard against a division by zero, kept so that figures agree to the last digits."""
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """What became of the masks of one image.
+
+    Attributes:
+        n_masks: Number of masks, before any budget.
+        score_D: float64 (D,): scores within the largest budget, falling.
+        outcome_ATD: int8 (A, T, D) as :func:`dico.matching.match` gives.
+        truths_A: int64 (A,): ground truths within each area range, without crowds.
+    """
+
+    n_masks: int
+    score_D: NDArray[np.float64]
+    outcome_ATD: NDArray[np.int8]
+    truths_A: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PooledOutcomes:
+    """What became of the masks of many images within one budget.
+
+    Attributes:
+        image_D: int64 (D,): index of the image of each mask, masks by falling score.
+        outcome_ATD: int8 (A, T, D): what became of each.
+        hits_IAT: int64 (I, A, T): ground truths of each image that were found.
+        truths_IA: int64 (I, A): ground truths of each image.
+    """
+
+    image_D: NDArray[np.int64]
+    outcome_ATD: NDArray[np.int8]
+    hits_IAT: NDArray[np.int64]
+    truths_IA: NDArray[np.int64]
+
+    def recall(self, weight_I: NDArray[np.int64], area: int = 0) -> NDArray[np.float64]:
+        """float64 (T,) in [0, 1]: the share of ground truths found; NaN when there is none.
+
+        Args:
+            weight_I: int64 (I,): how often each image counts.
+            area: Index of the area range.
+        """
+        n_truths = weight_I @ self.truths_IA[:, area]
+        if n_truths == 0:
+            return np.full(self.hits_IAT.shape[2], np.nan)
+        shares: NDArray[np.float64] = weight_I @ self.hits_IAT[:, area] / n_truths
+        return shares
+
+    def average_precision(self, weight_I: NDArray[np.int64], area: int = 0) -> NDArray[np.float64]:
+        """float64 (T,) in [0, 1]: the mean over ``RECALLS`` of the best precision at that recall or a higher one.
+
+        NaN when there is no ground truth.
+
+        Args:
+            weight_I: int64 (I,): how often each image counts.
+            area: Index of the area range.
+        """
+        n_truths = int(weight_I @ self.truths_IA[:, area])
+        if n_truths == 0:
+            return np.full(self.hits_IAT.shape[2], np.nan)
+        return _average_precision(self.outcome_ATD[area], weight_I[self.image_D], n_truths, np.asarray(RECALLS))
+
+
+def pool(images: Sequence[ImageOutcome], max_det: int) -> PooledOutcomes:
+    """The outcomes of the best ``max_det`` masks of each image, by falling score over all images.
+
+    Args:
+        images: At least one; of equal scores the mask of the earlier image goes first.
+        max_det: The budget.
+    """
+    image_D = np.repeat(np.arange(len(images)), [min(len(image.score_D), max_det) for image in images])
+    score_D = np.concatenate([image.score_D[:max_det] for image in images])
+    by_score = np.argsort(-score_D, kind="stable")
+    cut = [image.outcome_ATD[:, :, :max_det] for image in images]
+    return PooledOutcomes(
+        image_D=image_D[by_score],
+        outcome_ATD=np.ascontiguousarray(np.concatenate(cut, axis=2)[:, :, by_score]),
+        hits_IAT=np.stack([(outcome_ATD == HIT).sum(axis=2) for outcome_ATD in cut]),
+        truths_IA=np.stack([image.truths_A for image in images]),
+    )
+
+
+def bootstrap_intervals(
+    statistics: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    n_images: int,
+    *,
+    resamples: int,
+    seed: int,
+    confidence: float,
+) -> NDArray[np.float64]:
+    """The percentile intervals of some statistics over resampled images.
+
+    Args:
+        statistics: Maps the weights of the images, int64 (I,) with sum I, to S numbers or NaNs.
+        n_images: I, at least 1.
+        resamples: Number of resamples, at least 1.
+        seed: Of the resampling. Equal seeds draw equal images, which pairs two methods.
+        confidence: Share of the resamples within the interval.
+
+    Returns:
+        float64 (S, 2): lower and upper ends; NaN for a statistic that no resample has.
+
+    Example:
+        >>> values_I = np.array([1.0, 2.0, 3.0])
+        >>> mean = lambda weight_I: np.array([weight_I @ values_I / 3])
+        >>> bootstrap_intervals(mean, 3, resamples=100, seed=0, confidence=0.5).round(1).tolist()
+        [[1.7, 2.3]]
+    """
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(n_images, np.full(n_images, 1 / n_images), size=resamples)
+    values_BS = np.stack([statistics(weight_I) for weight_I in draws])
+    ends_S2 = np.full((values_BS.shape[1], 2), np.nan)
+    known_S = np.isfinite(values_BS).any(axis=0)
+    tail = (1 - confidence) / 2
+    ends_S2[known_S] = np.nanquantile(values_BS[:, known_S], [tail, 1 - tail], axis=0).T
+    return ends_S2
+
+
+@numba.njit(cache=True)
+def _average_precision(
+    outcome_TD: NDArray[np.int8], weight_D: NDArray[np.int64], n_truths: int, recalls_R: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    mean_T = np.zeros(len(outcome_TD))
+    for t, outcome_D in enumerate(outcome_TD):
+        hits, misses = 0, 0
+        for d, outcome in enumerate(outcome_D):
+            if outcome == HIT:
+                hits += weight_D[d]
+            elif outcome == MISS:
+                misses += weight_D[d]
+        # From the worst mask to the best, the best precision at this recall or a higher one is a running maximum.
+        best_precision, total, r = 0.0, 0.0, len(recalls_R) - 1
+        while r >= 0 and recalls_R[r] > hits / n_truths:
+            r -= 1  # never reached: precision 0
+        for d in range(len(outcome_D) - 1, -1, -1):
+            if outcome_D[d] == MISS:
+                misses -= weight_D[d]
+            elif outcome_D[d] == HIT and weight_D[d] > 0:
+                best_precision = max(best_precision, hits / (misses + hits + EPSILON))
+                hits -= weight_D[d]
+                while r >= 0 and recalls_R[r] > hits / n_truths:
+                    total += best_precision
+                    r -= 1
+        total += best_precision * (r + 1)  # recall 0
+        mean_T[t] = total / len(recalls_R)
+    return mean_T

@@ -1,0 +1,29 @@
+"""MaskStore: the masks of many images on disk; written once, atomically, and checked when asked.
+
+A store is a folder::
+
+    manifest.jsonl                  what is labelled, and how: fixed when the store is made
+    shards/000003.jsonl.zst         the rows of images 768 to 1023, in order
+    shards/000003.meta.json         their count, size and SHA-256: the shard is complete
+    shards/000004.journal           the rows of a shard that is being filled, as they came
+    failures.jsonl                  why images failed
+    lock                            who is writing
+"""
+
+from dico.store.errors import StoreError
+from dico.store.manifest import ImageEntry, Manifest
+from dico.store.mask_store import MaskStore, StoreStatus
+from dico.store.rows import Failure, LabelRow, encode_row
+from dico.store.writer import StoreWriter
+
+__all__ = [
+    "Failure",
+    "ImageEntry",
+    "LabelRow",
+    "Manifest",
+    "MaskStore",
+    "StoreError",
+    "StoreStatus",
+    "StoreWriter",
+    "encode_row",
+]

@@ -1,0 +1,66 @@
+"""The journal: an append-only file of frames that survives being cut anywhere."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+FRAME = struct.Struct("<II")  # length and crc32 of the payload that follows
+SYNC_EVERY = 16
+
+
+class Journal:
+    """An open journal, positioned after its last whole frame.
+
+    A frame is handed to the operating system at once, so that nothing is lost when the process dies; every 16 frames it
+    is forced to the disk, so that few are lost when the machine does.
+
+    Args:
+        path: The file; made when missing. What follows the last whole frame is cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        whole = 0
+        for payload in read_journal(path):
+            whole += FRAME.size + len(payload)
+        self._stream = open(path, "ab")  # noqa: SIM115 - lives as long as the journal
+        self._stream.truncate(whole)
+        self._unsynced = 0
+
+    def append(self, payload: bytes) -> None:
+        """Adds one frame."""
+        self._stream.write(FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
+        self._stream.flush()
+        self._unsynced += 1
+        if self._unsynced >= SYNC_EVERY:
+            self.sync()
+
+    def sync(self) -> None:
+        """Forces what was appended to the disk."""
+        os.fsync(self._stream.fileno())
+        self._unsynced = 0
+
+    def close(self) -> None:
+        """Syncs and closes; closing twice does nothing."""
+        if not self._stream.closed:
+            self.sync()
+            self._stream.close()
+
+
+def read_journal(path: Path) -> Iterator[bytes]:
+    """Yields the payload of each whole frame, up to the first that is torn; nothing when there is no file."""
+    try:
+        stream = open(path, "rb")  # noqa: SIM115 - closed below
+    except FileNotFoundError:
+        return
+    with stream:
+        while len(head := stream.read(FRAME.size)) == FRAME.size:
+            length, checksum = FRAME.unpack(head)
+            payload = stream.read(length)
+            if len(payload) < length or zlib.crc32(payload) != checksum:
+                return
+            yield payload

@@ -1,0 +1,195 @@
+"""The manifest: which images a store is about, and the configuration that labels them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dico.atomic import atomic_file
+from dico.store.errors import StoreError
+
+FORMAT = "dico-masks"
+VERSION = 1
+SHARD_SIZE = 256
+MISSING = -1
+"""Size of a file that could not be looked at when the manifest was made; loading it will say why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEntry:
+    """One image of a store.
+
+    Attributes:
+        index: Place in the sorted listing, from 0; the image's key everywhere.
+        path: Relative to the manifest's root, with forward slashes.
+        bytes: Size of the file, or -1 when it could not be looked at.
+    """
+
+    index: int
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a store is about. Two runs with equal manifests give byte-identical shards.
+
+    Attributes:
+        root: Absolute path of the folder that the entries' paths are relative to.
+        entries: The images; entry i has index i.
+        config: The resolved configuration, nested and JSON-ready.
+        config_hash: A short digest of ``config``.
+        shard_size: Images a shard, at least 1.
+
+    Raises:
+        ValueError: when the shard size is not positive or the indices do not count from 0.
+    """
+
+    root: str
+    entries: tuple[ImageEntry, ...]
+    config: Mapping[str, Any]
+    config_hash: str
+    shard_size: int = SHARD_SIZE
+
+    def __post_init__(self) -> None:
+        if self.shard_size < 1:
+            raise ValueError(f"shard_size must be at least 1, got {self.shard_size}")
+        if any(entry.index != i for i, entry in enumerate(self.entries)):
+            raise ValueError("entries must have the indices 0, 1, 2, ... in order")
+
+    @classmethod
+    def of_files(
+        cls,
+        files: Sequence[Path],
+        *,
+        config: Mapping[str, Any],
+        config_hash: str,
+        root: Path | None = None,
+        shard_size: int = SHARD_SIZE,
+    ) -> Manifest:
+        """A manifest of image files, sorted by path, each once.
+
+        Args:
+            files: Image files in any order; they need not exist.
+            config: The resolved configuration, nested and JSON-ready.
+            config_hash: A short digest of ``config``.
+            root: The folder that holds all files; by default the deepest one that does.
+            shard_size: Images a shard.
+
+        Returns:
+            The manifest, with each file's size as it is now.
+
+        Raises:
+            ValueError: when there is no file, or one lies outside ``root``.
+        """
+        if not files:
+            raise ValueError("files must be at least one image, got none")
+        absolute = {Path(os.path.abspath(file)) for file in files}  # noqa: PTH100 - resolve() would follow links
+        base = Path(os.path.commonpath([file.parent for file in absolute]) if root is None else os.path.abspath(root))  # noqa: PTH100
+        relative = sorted(file.relative_to(base) for file in absolute)
+        entries = tuple(ImageEntry(i, path.as_posix(), _size(base / path)) for i, path in enumerate(relative))
+        return cls(os.path.realpath(base), entries, config, config_hash, shard_size)
+
+    @property
+    def shards(self) -> int:
+        """How many shards the images fill."""
+        return -(-len(self.entries) // self.shard_size)
+
+    def shard_indices(self, shard: int) -> range:
+        """The indices of the images of one shard."""
+        start = shard * self.shard_size
+        return range(start, min(start + self.shard_size, len(self.entries)))
+
+    def image_path(self, entry: ImageEntry) -> Path:
+        """Where the image lies."""
+        return Path(self.root, PurePosixPath(entry.path))
+
+    def differences(self, other: Manifest) -> list[str]:
+        """What ``other`` has that this (stored) manifest does not, a line each; empty when they are the same job."""
+        lines = [*_config_differences(self.config, other.config), *_entry_differences(self.entries, other.entries)]
+        if self.shard_size != other.shard_size:
+            lines.append(f"shard size: {self.shard_size} in the store, {other.shard_size} now")
+        if self.root != other.root:
+            lines.append(f"folder of the images: {self.root} in the store, {other.root} now")
+        return lines
+
+    def write(self, path: Path) -> None:
+        """Writes the manifest: a line of JSON for the job, then a line for each image."""
+        header = {
+            "format": FORMAT,
+            "version": VERSION,
+            "root": self.root,
+            "images": len(self.entries),
+            "shard_size": self.shard_size,
+            "config_hash": self.config_hash,
+            "config": self.config,
+        }
+        with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+            stream.write(json.dumps(header) + "\n")
+            for entry in self.entries:
+                stream.write(json.dumps([entry.path, entry.bytes]) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """The manifest in a file.
+
+        Raises:
+            FileNotFoundError: when there is none.
+            StoreError: when it is damaged or of another version.
+        """
+        try:
+            with open(path, encoding="utf-8") as stream:
+                header = json.loads(next(stream, ""))
+                if header["format"] != FORMAT or header["version"] != VERSION:
+                    raise StoreError(
+                        f"{path} must be a {FORMAT} manifest of version {VERSION}, got {header['format']} of version"
+                        f" {header['version']}; read it with the release of dico that wrote it"
+                    )
+                rows = (json.loads(line) for line in stream)
+                entries = tuple(ImageEntry(i, name, size) for i, (name, size) in enumerate(rows))
+            if len(entries) != header["images"]:
+                raise StoreError(f"{path} must list {header['images']} images, got {len(entries)}: it was cut short")
+            return cls(header["root"], entries, header["config"], header["config_hash"], header["shard_size"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise StoreError(f"{path} is not the manifest of a store, or is damaged ({error})") from error
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return MISSING
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _config_differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    before, after = dict(_flat(stored)), dict(_flat(now))
+    for key in sorted(before.keys() | after.keys()):
+        if key not in before or key not in after or before[key] != after[key]:
+            values = [json.dumps(side[key]) if key in side else "absent" for side in (before, after)]
+            yield f"{key}: {values[0]} in the store, {values[1]} now"
+
+
+def _entry_differences(stored: Sequence[ImageEntry], now: Sequence[ImageEntry]) -> Iterator[str]:
+    before = {entry.path: entry.bytes for entry in stored}
+    after = {entry.path: entry.bytes for entry in now}
+    yield from _named("added", [path for path in after if path not in before])
+    yield from _named("removed", [path for path in before if path not in after])
+    yield from _named("changed in size", [path for path in after if before.get(path, after[path]) != after[path]])
+
+
+def _named(what: str, paths: list[str]) -> Iterator[str]:
+    if paths:
+        more = ", ..." if len(paths) > 3 else ""
+        yield f"{len(paths)} {'image' if len(paths) == 1 else 'images'} {what}: {', '.join(paths[:3])}{more}"

@@ -1,0 +1,110 @@
+"""Shards: complete runs of rows, compressed, each with a small file that says how many, how long and what digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import zstandard
+
+from dico.atomic import atomic_file
+from dico.store.errors import StoreError
+
+COMPRESSION_LEVEL = 10  # fixed, as it decides the bytes
+
+
+@dataclass(frozen=True)
+class ShardMeta:
+    """What a complete shard holds.
+
+    Attributes:
+        rows: Number of rows.
+        failed: How many of them are of images that failed.
+        bytes: Size of the compressed file.
+        sha256: Digest of the compressed file, hexadecimal.
+    """
+
+    rows: int
+    failed: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """Where the files of one shard lie.
+
+    Attributes:
+        rows: The compressed rows.
+        meta: What says that they are complete.
+        journal: The rows of a shard that is not.
+    """
+
+    rows: Path
+    meta: Path
+    journal: Path
+
+    @classmethod
+    def of(cls, store: Path, shard: int) -> ShardFiles:
+        """The files of a shard of the store in a folder."""
+        stem = store / "shards" / f"{shard:06d}"
+        return cls(*(stem.with_name(stem.name + end) for end in (".jsonl.zst", ".meta.json", ".journal")))
+
+    def read_meta(self) -> ShardMeta | None:
+        """What a complete shard says of itself, or None when it is not complete.
+
+        Raises:
+            StoreError: when the file is damaged.
+        """
+        try:
+            return ShardMeta(**json.loads(self.meta.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{self.meta} is damaged ({error})") from error
+
+    def done_meta(self) -> ShardMeta | None:
+        """The meta of a shard that is done: the meta is there and the rows have the size it says; None otherwise."""
+        try:
+            meta = self.read_meta()
+            return meta if meta is not None and self.rows.stat().st_size == meta.bytes else None
+        except (StoreError, FileNotFoundError):
+            return None
+
+    def write(self, lines: Sequence[bytes], failed: int) -> ShardMeta:
+        """Makes the shard complete: the rows, then the meta, each of them whole or not at all.
+
+        Args:
+            lines: The rows, in order of their index, each with its line end.
+            failed: How many of them are of images that failed.
+
+        Returns:
+            What was written as meta.
+        """
+        content = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=True).compress(b"".join(lines))
+        meta = ShardMeta(len(lines), failed, len(content), hashlib.sha256(content).hexdigest())
+        with atomic_file(self.rows) as temporary:
+            temporary.write_bytes(content)
+        with atomic_file(self.meta) as temporary:
+            temporary.write_text(json.dumps(asdict(meta)) + "\n", encoding="ascii")
+        return meta
+
+    def read_lines(self) -> Iterator[bytes]:
+        """Yields the rows of a complete shard, in order, with their line ends.
+
+        Raises:
+            StoreError: when the rows are missing, cut short or damaged.
+        """
+        try:
+            with open(self.rows, "rb") as stream, zstandard.ZstdDecompressor().stream_reader(stream) as reader:
+                rest = b""
+                while chunk := reader.read(1 << 20):
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    yield from (line + b"\n" for line in lines)
+        except (zstandard.ZstdError, FileNotFoundError) as error:
+            raise StoreError(f"{self.rows} is damaged ({error}); label again to redo it") from error
+        if rest:
+            raise StoreError(f"{self.rows} ends within a row; label again to redo it")

@@ -1,0 +1,39 @@
+"""The extractor that a configuration names."""
+
+from __future__ import annotations
+
+from dico.config import ExtractorConfig
+from dico.features.base import Extractor
+from dico.features.weights import locate
+
+
+def build_extractor(config: ExtractorConfig) -> Extractor:
+    """The extractor of a configuration; torch is imported for transformers only.
+
+    Args:
+        config: ``config.name`` decides.
+
+    Returns:
+        An extractor, ready to run.
+
+    Raises:
+        CheckpointError: when a transformer's weights are missing or do not fit; says what to pass.
+        ImportError: when a transformer is asked for and its packages are not installed; says how to install them.
+        ValueError: when a value does not suit the network.
+    """
+    if config.name == "classical":
+        from dico.features.classical import ClassicalExtractor
+
+        return ClassicalExtractor()
+    locate(config.name, config.weights)  # the cheaper complaint first: imports below take seconds
+    try:
+        from dico.features.vit import VitExtractor
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("torch", "transformers", "safetensors"):
+            raise
+        raise ImportError(
+            f"extractor.name={config.name} needs the package {error.name}: pip install 'divide-and-conquer[hf]'. "
+            "The default, extractor.name=classical, needs neither it nor weights.",
+            name=error.name,
+        ) from error
+    return VitExtractor(config)

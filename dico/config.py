@@ -116,6 +116,8 @@ class RefineConfig:
     """``crf`` (dense CRF, needs pydensecrf2), ``guided`` (guided filter, no compiler) or ``none``."""
     iterations: int = 10
     """Mean-field iterations of the CRF."""
+    unary_weight: float = 1.0
+    """How much more than the published weight (1) a pixel trusts the mask it is in; small masks need more, about 8."""
     gaussian_sxy: float = 3.0
     """Position deviation of the CRF's smoothness kernel, in pixels."""
     gaussian_compat: float = 7.0
@@ -126,6 +128,10 @@ class RefineConfig:
     """Colour deviation of the appearance kernel, in grey values of 255."""
     bilateral_compat: float = 10.0
     """Weight of the appearance kernel."""
+    guided_radius: int = 4
+    """Radius of the guided filter's windows, in pixels; borders move by at most about half of it."""
+    guided_eps: float = 1e-4
+    """Variance of colour (0..1) below which the guided filter takes an edge for noise."""
     max_side: int = 480
     """Refinement works on an image (or a crop) whose longer side is at most this, in pixels."""
     min_iou: float = 0.5
@@ -137,6 +143,9 @@ class RefineConfig:
         methods = ("crf", "guided", "none")
         _require(self.method in methods, "refine.method", f"one of {', '.join(methods)}", self.method)
         _require(self.iterations >= 1, "refine.iterations", "at least 1", self.iterations)
+        _require(self.unary_weight > 0, "refine.unary_weight", "above 0", self.unary_weight)
+        _require(self.guided_radius >= 1, "refine.guided_radius", "at least 1", self.guided_radius)
+        _require(self.guided_eps > 0, "refine.guided_eps", "above 0", self.guided_eps)
         _require(self.max_side >= 16, "refine.max_side", "at least 16", self.max_side)
 
 

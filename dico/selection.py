@@ -151,4 +151,5 @@ def _box_intersection_px(box_4: NDArray[np.float32], boxes_K4: NDArray[np.float3
     corner_low = np.maximum(box_4[:2], boxes_K4[:, :2])
     corner_high = np.minimum(box_4[2:], boxes_K4[:, 2:])
     sides_K2 = np.maximum(corner_high - corner_low, 0).astype(np.float64)
-    return sides_K2[:, 0] * sides_K2[:, 1]
+    area_K: NDArray[np.float64] = sides_K2[:, 0] * sides_K2[:, 1]
+    return area_K

@@ -283,12 +283,25 @@ def test_a_shard_that_was_cut_short_is_redone(tmp_path):
 def test_journal_appends_after_reopening(tmp_path):
     path = tmp_path / "j"
     assert list(read_journal(path)) == []
-    for payload in (b"", b"one", b"x" * 100_000):
+    for payload in (b"one", b"x" * 100_000):
         journal = Journal(path)
         journal.append(payload)
         journal.close()
         journal.close()
-    assert list(read_journal(path)) == [b"", b"one", b"x" * 100_000]
+    assert list(read_journal(path)) == [b"one", b"x" * 100_000]
+
+
+def test_journal_ends_at_zeros(tmp_path):
+    journal = Journal(tmp_path / "j")
+    journal.append(b"one")
+    with pytest.raises(ValueError, match="payload must not be empty"):
+        journal.append(b"")
+    journal.close()
+    whole = (tmp_path / "j").read_bytes()
+    (tmp_path / "j").write_bytes(whole + bytes(4096))
+    assert list(read_journal(tmp_path / "j")) == [b"one"]
+    Journal(tmp_path / "j").close()
+    assert (tmp_path / "j").read_bytes() == whole
 
 
 def test_rows_are_on_file_before_the_journal_is_closed(tmp_path):

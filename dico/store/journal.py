@@ -32,7 +32,14 @@ class Journal:
         self._unsynced = 0
 
     def append(self, payload: bytes) -> None:
-        """Adds one frame."""
+        """Adds one frame.
+
+        Raises:
+            ValueError: when ``payload`` is empty.
+            OSError: when it cannot be written whole; what was written is cut off when the journal is opened again.
+        """
+        if not payload:
+            raise ValueError("payload must not be empty: zeros, which a machine that died may leave, look like that")
         self._stream.write(FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
         self._stream.flush()
         self._unsynced += 1
@@ -61,6 +68,7 @@ def read_journal(path: Path) -> Iterator[bytes]:
         while len(head := stream.read(FRAME.size)) == FRAME.size:
             length, checksum = FRAME.unpack(head)
             payload = stream.read(length)
-            if len(payload) < length or zlib.crc32(payload) != checksum:
+            # Zeros are what some file systems leave at the end of a file when the machine dies.
+            if not length or len(payload) < length or zlib.crc32(payload) != checksum:
                 return
             yield payload

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import bright_labeler
+from threadpoolctl import threadpool_info
+
+from dico.image import Image
+from dico.inputs import list_images
+from dico.masks import MaskSet
+from dico.run import run
+from dico.store import Manifest, MaskStore, StoreError
+
+
+def store_of(folder: Path, output: Path, *, shard_size: int = 4) -> MaskStore:
+    files = list_images(folder)
+    return MaskStore.create(
+        output, Manifest.of_files(files, root=folder, config={}, config_hash="x", shard_size=shard_size)
+    )
+
+
+def shard_bytes(output: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((output / "shards").iterdir())}
+
+
+def test_a_run_labels_every_image(tmp_path, image_folder):
+    folder = image_folder(6)
+    store = store_of(folder, tmp_path / "out")
+    summary = run(bright_labeler, store)
+    assert (summary.images, summary.labelled, summary.failed, summary.pending) == (6, 6, 0, 0)
+    assert not summary.interrupted
+    rows = list(store)
+    assert [row.status for row in rows] == ["done"] * 6
+    assert [row.masks.size_hw for row in rows] == [(30, 20), (24, 32)] * 3
+    assert "6 of 6 images labelled in" in summary.sentence() and "\n" not in summary.sentence()
+    assert store.verify().problems == ()
+
+
+def test_two_runs_give_the_same_bytes_and_a_second_does_nothing(tmp_path, image_folder):
+    folder = image_folder(6)
+    run(bright_labeler, store_of(folder, tmp_path / "a"))
+    run(bright_labeler, store_of(folder, tmp_path / "b"))
+    assert shard_bytes(tmp_path / "a") == shard_bytes(tmp_path / "b")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a" / "shards").iterdir()}
+    summary = run(bright_labeler, store_of(folder, tmp_path / "a"))
+    assert (summary.found_done, summary.labelled, summary.pending) == (6, 0, 0)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "a" / "shards").iterdir()}
+    assert "6 were done before" in summary.sentence()
+
+
+def test_a_limit_is_of_the_listing_and_can_be_raised(tmp_path, image_folder):
+    folder = image_folder(6)
+    store = store_of(folder, tmp_path / "out")
+    summary = run(bright_labeler, store, limit=2)
+    assert (summary.labelled, summary.pending, summary.interrupted) == (2, 4, False)
+    assert [row.index for row in store] == [0, 1]
+    assert run(bright_labeler, store, limit=2).labelled == 0
+    assert run(bright_labeler, store, limit=100).labelled == 4
+    run(bright_labeler, store_of(folder, tmp_path / "whole"))
+    assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "whole")
+
+
+def test_failures_are_rows_and_stories_and_not_the_end(tmp_path, image_folder):
+    folder = image_folder(6)
+    (folder / "0000.png").write_bytes(b"")
+
+    def labeler(image: Image) -> MaskSet:
+        key = int(image.astype(np.int64).sum())
+        if key == sums[1]:
+            raise RuntimeError("the labeler broke\non two lines")
+        if key == sums[2]:
+            raise MemoryError
+        if key == sums[3]:
+            return MaskSet.empty((1, 1))
+        return bright_labeler(image)
+
+    from dico.image import load_image
+
+    sums = {i: int(load_image(folder / f"{i:04d}.png").astype(np.int64).sum()) for i in range(1, 6)}
+    store = store_of(folder, tmp_path / "out")
+    summary = run(labeler, store)
+    assert (summary.labelled, summary.failed, summary.failed_in_store, summary.pending) == (2, 4, 4, 0)
+    assert [row.kind for row in store] == ["decode", "error", "memory", "error", None, None]
+    stories = store.failures()
+    assert [story.index for story in stories] == [0, 1, 2, 3]
+    assert stories[0].error.startswith("ImageError: ") and "0000.png is empty" in stories[0].error
+    assert stories[0].traceback == ""
+    assert stories[1].error == "RuntimeError: the labeler broke\non two lines"
+    assert "in labeler" in stories[1].traceback and stories[1].traceback.endswith("on two lines")
+    assert stories[2].error == "MemoryError"
+    assert "masks must be of the image's size (24, 32), got (1, 1)" in stories[3].error
+    assert (
+        f"4 images failed; the list, with the reasons, is {tmp_path / 'out' / 'failures.jsonl'}" in summary.sentence()
+    )
+    again = run(labeler, store)
+    assert (again.failed, again.failed_in_store) == (0, 4)
+    assert "4 images failed" in again.sentence()
+
+
+def test_too_many_pixels_are_a_failure(tmp_path, image_folder):
+    store = store_of(image_folder(2), tmp_path / "out")
+    summary = run(bright_labeler, store, max_pixels=600)
+    assert (summary.labelled, summary.failed) == (1, 1)
+    assert "more than 600; shrink it, or raise image.max_pixels" in store.failures()[0].error
+
+
+def test_one_thread_while_labelling(tmp_path, image_folder):
+    seen = []
+
+    def labeler(image: Image) -> MaskSet:
+        seen.extend(library["num_threads"] for library in threadpool_info())
+        return MaskSet.empty(image.shape[:2])
+
+    run(labeler, store_of(image_folder(1), tmp_path / "out"))
+    assert seen and set(seen) == {1}
+
+
+def test_a_store_is_written_by_one_run(tmp_path, image_folder):
+    store = store_of(image_folder(2), tmp_path / "out")
+    with store.writer(), pytest.raises(StoreError, match="is being written by process"):
+        run(bright_labeler, store)
+
+
+def test_a_disk_that_is_full_ends_the_run_and_nothing_is_lost(tmp_path, image_folder):
+    folder = image_folder(6)
+    run(bright_labeler, store_of(folder, tmp_path / "whole", shard_size=6))
+    store = store_of(folder, tmp_path / "out", shard_size=6)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # a file that may not grow stands for a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            run(bright_labeler, store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 0 < store.status().done < 6
+    run(bright_labeler, store)
+    assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "whole")
+
+
+def test_quiet_when_not_a_terminal(tmp_path, image_folder, capfd):
+    run(bright_labeler, store_of(image_folder(3), tmp_path / "out"))
+    assert capfd.readouterr() == ("", "")
+
+
+def interrupting(count: int, at: int) -> Callable[[Image], MaskSet]:
+    """A labeler that presses Ctrl-C so many times while it labels image number ``at``."""
+    calls = []
+
+    def labeler(image: Image) -> MaskSet:
+        calls.append(1)
+        if len(calls) == at:
+            for _ in range(count):
+                os.kill(os.getpid(), signal.SIGINT)
+        return bright_labeler(image)
+
+    return labeler
+
+
+def test_ctrl_c_once_finishes_what_is_under_way(tmp_path, image_folder, capfd):
+    folder = image_folder(6)
+    store = store_of(folder, tmp_path / "out")
+    handler = signal.getsignal(signal.SIGINT)
+    summary = run(interrupting(1, at=3), store)
+    assert (summary.labelled, summary.pending, summary.interrupted) == (3, 3, True)
+    assert "the same command goes on" in summary.sentence()
+    assert "press Ctrl-C again to leave at once" in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGINT) == handler
+    assert run(bright_labeler, store).labelled == 3
+    run(bright_labeler, store_of(folder, tmp_path / "whole"))
+    assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "whole")
+
+
+def test_ctrl_c_twice_leaves_at_once_and_resumes(tmp_path, image_folder):
+    folder = image_folder(6)
+    store = store_of(folder, tmp_path / "out")
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupting(2, at=3), store)
+    assert signal.getsignal(signal.SIGINT) == handler
+    assert [row.index for row in store] == [0, 1]
+    assert run(bright_labeler, store).labelled == 4
+    run(bright_labeler, store_of(folder, tmp_path / "whole"))
+    assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "whole")
+
+
+def test_outside_the_main_thread(tmp_path, image_folder):
+    store = store_of(image_folder(2), tmp_path / "out")
+    thread = threading.Thread(target=run, args=(bright_labeler, store))
+    thread.start()
+    thread.join()
+    assert store.status().done == 2
+
+
+RUN_AND_COUNT = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[4])
+from conftest import bright_labeler
+from test_run import store_of
+from dico.run import run
+
+def labeler(image):
+    with open(sys.argv[3], "ab", buffering=0) as counter:
+        counter.write(b"x")
+    time.sleep(0.01)
+    return bright_labeler(image)
+
+run(labeler, store_of(Path(sys.argv[1]), Path(sys.argv[2]), shard_size=16))
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, image_folder):
+    folder = image_folder(40)
+    (folder / "0007.png").write_bytes(b"not an image")
+    run(bright_labeler, store_of(folder, tmp_path / "whole", shard_size=16))
+    counter = tmp_path / "counter"
+    arguments = [sys.executable, "-c", RUN_AND_COUNT, str(folder), str(tmp_path / "out"), str(counter)]
+    arguments.append(str(Path(__file__).parent))
+    kills = 0
+    for kill_after in (5, 19, 33):
+        process = subprocess.Popen(arguments)
+        while process.poll() is None and (counter.stat().st_size if counter.exists() else 0) < kill_after + kills:
+            threading.Event().wait(0.002)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        kills += 1
+        assert store_of(folder, tmp_path / "out", shard_size=16).status().pending > 0
+    assert subprocess.run(arguments, check=False).returncode == 0
+    assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "whole")
+    assert (tmp_path / "out" / "failures.jsonl").read_bytes() == (tmp_path / "whole" / "failures.jsonl").read_bytes()
+    labelled_times = counter.stat().st_size
+    assert 39 <= labelled_times <= 39 + kills

@@ -232,7 +232,12 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
             target = target.setdefault(section, {})
             if not isinstance(target, dict):
                 raise KeyError(f"unknown configuration key {dotted!r}: {section!r} is not a section")
-        target[key] = yaml.safe_load(text)
+        try:
+            target[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(
+                f"the value of {dotted} must be YAML, such as 3, true or [0.6, 0.3], got {text!r}"
+            ) from error
     return from_mapping(PipelineConfig, values)
 
 

@@ -77,7 +77,7 @@ def load_image(path: str | Path, *, max_pixels: int = ImageConfig.max_pixels) ->
     except FileNotFoundError as error:
         raise ImageError(f"{file} does not exist; check the path, or the link it is") from error
     except OSError as error:
-        raise ImageError(f"{file} cannot be read ({error.strerror or error}); check its permissions") from error
+        raise ImageError(f"{file} cannot be read ({error.strerror}); check its permissions, and the disk") from error
 
 
 def resize_image(image: Image, size_hw: tuple[int, int]) -> Image:
@@ -143,6 +143,8 @@ def _decode(stream: IO[bytes], file: Path, max_pixels: int) -> Image:
     except (ImageError, MemoryError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk failed, not the decoder
         raise ImageError(
             f"{file} is damaged, cut short or of an unknown kind ({error}); save it again as RGB from its source"
         ) from error

@@ -192,15 +192,17 @@ def test_what_is_no_image_is_named_with_a_remedy(tmp_path, content, message):
         load_image(path)
 
 
-def test_missing_folder_pipe_and_circular_link(tmp_path):
+def test_what_cannot_be_opened_or_read(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "circle.jpg").symlink_to(tmp_path / "circle.jpg")
+    (tmp_path / "disk.jpg").symlink_to("/proc/self/mem")  # a regular file whose reading is an input/output error
     for name, message in {
         "missing.jpg": "does not exist",
         "folder.jpg": "is a folder",
         "pipe.jpg": "not a regular file",
         "circle.jpg": "cannot be read",
+        "disk.jpg": r"cannot be read \(Input/output error\)",
     }.items():
         with pytest.raises(ImageError, match=f"{name} {message}|{name} is {message}"):
             load_image(tmp_path / name)

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from conftest import REPOSITORY, bright_labeler
+from pycocotools.coco import COCO
+
+from dico.cli import main
+from dico.image import Image
+from dico.labeler import PseudoLabeler
+from dico.masks import MaskSet
+from dico.store import MaskStore
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def labels(tmp_path, image_folder) -> Path:
+    """A store of three labelled images."""
+    assert main(["label", str(image_folder(3)), str(tmp_path / "labels")]) == 0
+    return tmp_path / "labels"
+
+
+def test_label_then_everything_else(tmp_path, labels, capsys):
+    rows = list(MaskStore.open(labels))
+    assert [row.status for row in rows] == ["done"] * 3
+    capsys.readouterr()
+
+    assert main(["info", str(labels)]) == 0
+    text = capsys.readouterr().out
+    assert "3 done, 0 failed, 0 to do" in text and "max_masks: 350" in text
+
+    assert main(["verify", str(labels)]) == 0
+    assert "sound; 3 images: 3 done" in capsys.readouterr().out
+
+    annotations = tmp_path / "annotations.json"
+    assert main(["export", str(labels), "--format", "coco", "--output", str(annotations)]) == 0
+    coco = COCO(str(annotations))
+    assert len(coco.anns) == sum(len(row.masks) for row in rows)
+
+    gallery = tmp_path / "gallery.html"
+    assert main(["view", str(labels), "--output", str(gallery), "--limit", "2"]) == 0
+    assert "<html" in gallery.read_text(encoding="utf-8")
+    assert "wrote" in capsys.readouterr().err
+
+
+def test_eval_prints_a_table_and_writes_json(tmp_path, image_folder, capsys):
+    labels, annotations, figures = tmp_path / "labels", tmp_path / "gt.json", tmp_path / "figures.json"
+    folder = image_folder(2)
+    assert main(["label", str(folder), str(labels)]) == 0
+    box = np.zeros((1, 30, 20), bool)
+    box[0, 5:20, 5:15] = True
+    truth = {
+        "images": [{"id": 1, "file_name": "0000.png", "height": 30, "width": 20}],
+        "annotations": MaskSet.from_arrays(box).to_coco(image_id=1),
+        "categories": [{"id": 1, "name": "object"}],
+    }
+    annotations.write_text(json.dumps(truth))
+    capsys.readouterr()
+    assert main(["eval", str(labels), "--gt", str(annotations), "--json", str(figures)]) == 0
+    assert "AR" in capsys.readouterr().out
+    assert isinstance(json.loads(figures.read_text()), dict)
+
+
+def test_settings_go_anywhere_and_on_top_of_the_file(tmp_path, image_folder):
+    folder = image_folder(2)
+    (tmp_path / "c.yaml").write_text("select:\n  max_masks: 5\n  min_area_px: 4\n")
+    arguments = [str(folder), "--limit", "1", str(tmp_path / "out"), "--config", str(tmp_path / "c.yaml")]
+    assert main(["label", *arguments, "select.max_masks=7", "seed=3"]) == 0
+    store = MaskStore.open(tmp_path / "out")
+    assert store.manifest.config["select"]["max_masks"] == 7
+    assert store.manifest.config["select"]["min_area_px"] == 4
+    assert store.manifest.config["seed"] == 3
+    assert store.status().done == 1 and store.status().pending == 1
+
+
+def test_two_runs_give_the_same_bytes_and_a_third_goes_on(tmp_path, image_folder, capsys):
+    folder = image_folder(3)
+    assert main(["label", str(folder), str(tmp_path / "a"), "--shard-size", "2"]) == 0
+    assert main(["label", str(folder), str(tmp_path / "b"), "--shard-size", "2", "--limit", "1"]) == 0
+    assert main(["label", str(folder), str(tmp_path / "b"), "--shard-size", "2", "--executor", "inline"]) == 0
+    assert "1 were done before" in capsys.readouterr().err
+    shards = [{p.name: p.read_bytes() for p in (tmp_path / name / "shards").iterdir()} for name in "ab"]
+    assert shards[0] == shards[1] and len(shards[0]) == 4
+
+
+def test_a_file_a_list_and_a_pattern(tmp_path, image_folder):
+    folder = image_folder(3)
+    (tmp_path / "list.txt").write_text("images/0000.png\nimages/0002.png\n")
+    for i, (source, count) in enumerate(
+        [(folder / "0001.png", 1), (tmp_path / "list.txt", 2), (f"{folder}/000[12].png", 2)]
+    ):
+        assert main(["label", str(source), str(tmp_path / f"out{i}")]) == 0
+        assert MaskStore.open(tmp_path / f"out{i}").status().done == count
+
+
+def test_failures_give_exit_code_1_and_say_where_the_list_is(tmp_path, image_folder, capsys):
+    folder = image_folder(2)
+    (folder / "broken.jpg").write_text("no image")
+    for _ in range(2):  # the second run finds all done, and the failure still there
+        assert main(["label", str(folder), str(tmp_path / "out")]) == 1
+        error = capsys.readouterr().err
+        assert f"1 image failed; the list, with the reasons, is {tmp_path / 'out' / 'failures.jsonl'}" in error
+        assert "Traceback" not in error
+    assert main(["info", str(tmp_path / "out")]) == 0
+    assert "broken.jpg (decode): ImageError: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["label"], "the following arguments are required: INPUT, OUTPUT"),
+        (["lable", "a", "b"], "invalid choice: 'lable'"),
+        (["label", "IMAGES", "OUT", "--num-worker", "2"], "unknown argument --num-worker; did you mean --num-workers?"),
+        (["label", "IMAGES", "OUT", "--zzz"], "unknown argument --zzz; see dico label --help"),
+        (["label", "IMAGES", "OUT", "--limit", "0"], "must be a whole number of at least 1, got '0'"),
+        (["label", "IMAGES", "OUT", "--executor", "ray"], "invalid choice: 'ray'"),
+        (["label", "IMAGES", "OUT", "--num-workers", "4"], "--num-workers 4: this version labels in one process"),
+        (["label", "IMAGES", "OUT", "select.max_mask=3"], "did you mean select.max_masks?"),
+        (["label", "IMAGES", "OUT", "selct.max_masks=3"], "did you mean select?"),
+        (["label", "IMAGES", "OUT", "select.max_masks=many"], "select.max_masks must be of type int, got 'many'"),
+        (["label", "IMAGES", "OUT", "select.max_masks=0"], "select.max_masks must be at least 1, got 0"),
+        (["label", "IMAGES", "OUT", "select.max_masks=["], "the value of select.max_masks must be YAML"),
+        (["label", "IMAGES", "OUT", "a.jpg", "b.jpg"], "unexpected argument 'a.jpg': .* a pattern must be quoted"),
+        (["label", "IMAGES", "OUT", "--config", "no.yaml"], "no.yaml: No such file or directory"),
+        (["label", "nowhere", "OUT"], "nowhere does not exist; INPUT is a folder"),
+        (["label", "*.nothing", "OUT"], "no file matches the pattern"),
+        (["label", "IMAGES", "IMAGES"], "exists and is not a store; OUTPUT must be a new or empty folder"),
+        (["label", "IMAGES", "OUT", "extractor.name=dino"], "weights"),
+        (["view", "IMAGES"], "is not a store .* make one with dico label"),
+        (["verify", "nowhere"], "nowhere is not a store"),
+        (["info", "IMAGES"], "is not a store"),
+        (["export", "nowhere", "--format", "coco", "--output", "OUT"], "nowhere is not a store"),
+        (["export", "nowhere", "--output", "OUT"], "the following arguments are required: --format"),
+        (["eval", "nowhere", "--gt", "gt.json"], "nowhere is not a store"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_wrong_usage_is_one_clear_error(tmp_path, image_folder, monkeypatch, capsys, arguments, message):
+    folder = image_folder(1)
+    before = contents(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    places = {"IMAGES": str(folder), "OUT": str(tmp_path / "out")}
+    assert main([places.get(word, word) for word in arguments]) == 2
+    captured = capsys.readouterr()
+    last = captured.err.strip().splitlines()[-1]
+    assert "error: " in last and "Traceback" not in captured.err
+    assert re.search(message, last), last
+    assert captured.out == ""
+    assert contents(tmp_path) == before
+
+
+def test_an_unknown_export_format(labels, tmp_path, capsys):
+    assert main(["export", str(labels), "--format", "cocoa", "--output", str(tmp_path / "x")]) == 2
+    assert "did you mean coco?" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_output_of_another_configuration_is_left_alone(labels, tmp_path, capsys):
+    before = contents(labels)
+    assert main(["label", str(tmp_path / "images"), str(labels), "select.max_masks=3"]) == 2
+    error = capsys.readouterr().err
+    assert "belongs to another run and was left as it is" in error
+    assert "select.max_masks: 350 in the store, 3 now" in error
+    PIL.Image.new("RGB", (3, 3)).save(tmp_path / "images" / "new.png")
+    assert main(["label", str(tmp_path / "images"), str(labels)]) == 2
+    assert "1 image added: new.png" in capsys.readouterr().err
+    assert contents(labels) == before
+
+
+def test_verify_finds_damage(labels, capsys):
+    shard = labels / "shards" / "000000.jsonl.zst"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    assert main(["verify", str(labels)]) == 1
+    captured = capsys.readouterr()
+    assert "000000.jsonl.zst is not what was written" in captured.err
+    assert "damaged; 3 images" in captured.out
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_gives_130_and_the_same_command_goes_on(tmp_path, image_folder, monkeypatch, capfd, presses):
+    folder = image_folder(3)
+
+    def labeler(image: Image) -> MaskSet:
+        for _ in range(presses):
+            os.kill(os.getpid(), signal.SIGINT)
+        return bright_labeler(image)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PseudoLabeler, "from_config", lambda *_: labeler)
+        assert main(["label", str(folder), str(tmp_path / "out")]) == 130
+    assert "the same command goes on" in capfd.readouterr().err
+    assert MaskStore.open(tmp_path / "out").status().done == 2 - presses
+    assert main(["label", str(folder), str(tmp_path / "out")]) == 0
+
+
+def test_the_script_is_the_same_as_label(tmp_path, image_folder, capsys):
+    script = runpy.run_path(str(REPOSITORY / "tools" / "generate_pseudo_labels.py"))
+    folder = image_folder(2)
+    assert script["main"]([str(folder), str(tmp_path / "a")]) == 0
+    assert main(["label", str(folder), str(tmp_path / "b")]) == 0
+    shards = [{p.name: p.read_bytes() for p in (tmp_path / name / "shards").iterdir()} for name in "ab"]
+    assert shards[0] == shards[1]
+    assert script["main"]([]) == 2
+
+
+@pytest.mark.parametrize("command", [[], ["label"], ["view"], ["export"], ["eval"], ["verify"], ["info"]])
+def test_help_shows_an_example(command, capsys):
+    assert main([*command, "--help"]) == 0
+    assert f"example:\n  dico {' '.join(command)}" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy_and_the_module_runs():
+    code = (
+        "import sys; from dico.cli import main; assert main(['--help']) == 0;"
+        "heavy = {'torch', 'transformers', 'numba', 'scipy', 'skimage', 'ray', 'pyarrow'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "dico", "info", "nowhere"], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("dico info: error: nowhere is not a store")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-HF = ["torch>=2.4", "transformers>=4.56"]
+HF = ["safetensors>=0.4", "torch>=2.4", "transformers>=4.56"]
 CRF = ["pydensecrf2>=1.0"]
 EXPORT = ["pyarrow>=15"]
+LINT = ["mypy>=1.10", "ruff>=0.6", "scipy-stubs>=1.14", "types-PyYAML>=6"]
 
 setup(
     name="divide-and-conquer",
@@ -34,7 +35,7 @@ setup(
         "crf": CRF,
         "hf": HF,
         "parquet": EXPORT,
-        "dev": [*CRF, *HF, *EXPORT, "hypothesis>=6", "mypy>=1.10", "pytest>=8", "ruff>=0.6", "supervision>=0.22"],
+        "dev": [*CRF, *HF, *EXPORT, *LINT, "hypothesis>=6", "packaging>=23", "pytest>=8", "supervision>=0.22"],
     },
     entry_points={"console_scripts": ["dico=dico.cli:main"]},
 )

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import resource
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +153,19 @@ def test_a_disk_that_is_full_ends_the_run_and_nothing_is_lost(tmp_path, image_fo
 def test_quiet_when_not_a_terminal(tmp_path, image_folder, capfd):
     run(bright_labeler, store_of(image_folder(3), tmp_path / "out"))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_progress_bar_on_a_terminal(tmp_path, image_folder, monkeypatch):
+    folder = image_folder(3)
+    (folder / "0001.png").write_bytes(b"")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    with open(theirs, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        run(bright_labeler, store_of(folder, tmp_path / "out"))
+        shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "3/3" in shown and "images/s" in shown and "failed=1" in shown
 
 
 def interrupting(count: int, at: int) -> Callable[[Image], MaskSet]:

@@ -18,7 +18,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["dico", "dico.*", "training", "training.*"]),
-    package_data={"dico": ["py.typed"], "training": ["py.typed"]},
+    package_data={"dico": ["py.typed", "gallery_assets/*"], "training": ["py.typed"]},
     install_requires=[
         "numba>=0.60",
         "numpy>=1.26",

@@ -1,0 +1,89 @@
+// Drawing: the photograph, the masks over it, and the light on one mask. Canvases have the size of the reduced image.
+
+const BORDER = [255, 255, 255];
+const SHADE = [0, 0, 0];
+const PLAIN = [200, 200, 196]; // where there is no photograph
+const LIT = [255, 196, 61];
+const PARENT = [64, 224, 240];
+
+/** A colour for each mask, far from its neighbours' numbers, the same at every granularity. */
+function maskColour(n) {
+  const hue = (n * 137.508 + 20) % 360;
+  const light = [0.56, 0.66, 0.48][n % 3];
+  const spread = 0.78 * Math.min(light, 1 - light);
+  const channel = (k) => {
+    const turn = (k + hue / 30) % 12;
+    return 255 * (light - spread * Math.max(-1, Math.min(turn - 3, 9 - turn, 1)));
+  };
+  return [channel(0), channel(8), channel(4)];
+}
+
+function fitCanvas(canvas, [height, width]) {
+  canvas.width = width;
+  canvas.height = height;
+  return canvas.getContext("2d", { willReadFrequently: true });
+}
+
+/** Draws the photograph, or a plain ground where there is none, and gives its pixels. */
+async function drawPhoto(canvas, image) {
+  const context = fitCanvas(canvas, image.view);
+  const [height, width] = image.view;
+  context.fillStyle = `rgb(${PLAIN})`;
+  context.fillRect(0, 0, width, height);
+  if (image.photo) {
+    const picture = new Image();
+    picture.src = image.photo;
+    await picture.decode();
+    context.drawImage(picture, 0, 0, width, height);
+  }
+  return context.getImageData(0, 0, width, height).data;
+}
+
+/** Draws the masks of a label map over the photograph, with light borders; what no mask covers is dimmed. */
+function drawMasks(canvas, image, photo, labels, opacity) {
+  const context = fitCanvas(canvas, image.view);
+  const [height, width] = image.view;
+  const pixels = context.createImageData(width, height);
+  const colours = image.area.map((_, n) => maskColour(n));
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const to = 4 * (y * width + x), here = x * height + y, label = labels[here];
+      const isBorder = (x + 1 < width && labels[here + height] !== label) || (y + 1 < height && labels[here + 1] !== label);
+      const colour = label === NONE ? SHADE : isBorder ? BORDER : colours[label];
+      const share = isBorder && label !== NONE ? 0.25 + 0.6 * opacity : opacity * (label === NONE ? 0.7 : 1);
+      for (let k = 0; k < 3; k++) pixels.data[to + k] = photo[to + k] * (1 - share) + colour[k] * share;
+      pixels.data[to + 3] = 255;
+    }
+  }
+  context.putImageData(pixels, 0, 0);
+}
+
+/** Dims all but one mask and outlines it, and its parent in another colour; NONE takes the light away. */
+function drawLight(canvas, image, mask, dim) {
+  const context = fitCanvas(canvas, image.view);
+  if (mask === NONE) return;
+  const [height, width] = image.view;
+  const pixels = context.createImageData(width, height);
+  const inside = labelMap(image, [mask]);
+  for (let x = 0; x < width; x++) {
+    for (let y = 0; y < height; y++) if (inside[x * height + y] === NONE) pixels.data[4 * (y * width + x) + 3] = 255 * dim;
+  }
+  if (image.parent[mask] !== NONE) outline(pixels, labelMap(image, [image.parent[mask]]), PARENT);
+  outline(pixels, inside, LIT);
+  context.putImageData(pixels, 0, 0);
+}
+
+/** Colours the pixels of a mask within two pixels of its border; the image's own border counts as one. */
+function outline(pixels, labels, colour) {
+  const { width, height, data } = pixels;
+  const isOut = (x, y) => x < 0 || y < 0 || x >= width || y >= height || labels[x * height + y] === NONE;
+  for (let x = 0; x < width; x++) {
+    for (let y = 0; y < height; y++) {
+      if (isOut(x, y)) continue;
+      if (isOut(x - 2, y) || isOut(x + 2, y) || isOut(x, y - 2) || isOut(x, y + 2) ||
+          isOut(x - 1, y) || isOut(x + 1, y) || isOut(x, y - 1) || isOut(x, y + 1)) {
+        data.set([...colour, 255], 4 * (y * width + x));
+      }
+    }
+  }
+}

@@ -68,20 +68,21 @@ class DivideConfig:
     """MaskCut: repeated normalised cuts that find whole objects."""
 
     max_masks: int = 3
-    """At most so many masks an image (published: 3). 0 skips the stage."""
+    """At most so many masks an image (published: 3). 0 skips the stage; a large number finds as many as there are."""
     tau: float = 0.15
     """Patches whose cosine similarity exceeds ``tau`` are joined (paper 0.15, released code 0.2)."""
     eps: float = 1e-5
     """Affinity of patches that are not joined."""
-    max_iou_with_previous: float = 0.5
-    """A mask that overlaps the one before it more than this is dropped."""
     min_area_frac: float = 0.01
     """A mask that covers at most this share of the patches is dropped."""
+    min_score: float = 0.1
+    """The search ends at a mask that is separated from the image no more than this: 0 not at all, 1 completely."""
 
     def __post_init__(self) -> None:
         _require(self.max_masks >= 0, "divide.max_masks", "at least 0", self.max_masks)
         _require(-1 <= self.tau <= 1, "divide.tau", "within [-1, 1]", self.tau)
         _require(0 < self.eps < 1, "divide.eps", "within (0, 1)", self.eps)
+        _require(0 <= self.min_score < 1, "divide.min_score", "within [0, 1)", self.min_score)
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,20 @@ class ConquerConfig:
     """Each coarse mask's box is resized to this side before features are extracted (transformers); 0: no crop pass."""
     whole_image: bool = True
     """Also merge over the whole image, for what divide missed: background objects and "stuff"."""
+    boundary_weight: float = 0.0
+    """What full boundary strength takes off the similarity of two regions, for extractors that see boundaries."""
     min_patches: int = 4
     """Smaller clusters are not masks."""
     min_inside: float = 0.9
     """A part is kept when at least this share of it lies inside its coarse mask."""
     max_iou: float = 0.9
-    """Of two parts of one coarse mask that overlap more than this, the first stays."""
+    """Of two parts of one coarse mask that overlap more than this, the one with the better score stays."""
 
     def __post_init__(self) -> None:
         falling = all(a > b for a, b in zip(self.thetas, self.thetas[1:], strict=False))
         _require(falling and all(0 <= t <= 1 for t in self.thetas), "conquer.thetas", "falling in [0, 1]", self.thetas)
         _require(self.crop_size >= 0, "conquer.crop_size", "at least 0", self.crop_size)
+        _require(self.boundary_weight >= 0, "conquer.boundary_weight", "at least 0", self.boundary_weight)
         _require(self.min_patches >= 1, "conquer.min_patches", "at least 1", self.min_patches)
 
 

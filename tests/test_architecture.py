@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # A part is a file or a folder directly inside a package. What only knows arrays, files or one value type:
 GROUND = {"atomic", "config", "image", "inputs", "masks", "rasterise", "rle", "window"}
 GRAPHS = {"features", "merge_tree", "merging", "tournament"}  # regions, and merging them
+SOLVER = {"affinity", "lanczos", "ncut"}
 SCORING = {"evaluation_report", "ground_truth", "matching", "precision"}
 RUNNING = {"executors", "interrupt", "run", "task"}
 
@@ -23,11 +24,11 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
     "dico": {
         **dict.fromkeys(GROUND, GROUND),
         "features": GROUND,
-        "ncut": set(),
+        **dict.fromkeys(SOLVER, SOLVER),
         **dict.fromkeys(GRAPHS - {"features"}, GROUND | GRAPHS),
-        # The stages do not know one another.
-        "divide": GROUND | {"features", "ncut"},
-        "conquer": GROUND | GRAPHS,
+        # The stages do not know one another; conquer suppresses the near-copies among the parts of one object.
+        "divide": GROUND | SOLVER | {"features"},
+        "conquer": GROUND | GRAPHS | {"selection"},
         "refine": GROUND,
         "selection": GROUND,
         "labeler": GROUND | {"features", "divide", "conquer", "refine", "selection"},

@@ -170,7 +170,7 @@ def test_the_hash_changes_with_every_value(section):
         elif isinstance(old, bool):
             new = not old
         else:
-            new = old + "x" if isinstance(old, str) else old + 1 if isinstance(old, int) else old / 2
+            new = old + "x" if isinstance(old, str) else old + 1 if isinstance(old, int) else old / 2 or 0.5
         other = dataclasses.replace(base, **{section: dataclasses.replace(part, **{entry.name: new})})
         assert other.hash() != base.hash(), f"{section}.{entry.name}"
 

@@ -120,10 +120,36 @@ class MergeTree:
         within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], count_K)
         return indptr, order_N[np.repeat(first_T[nodes], count_K) + within]
 
+    def persistence(self, nodes: NDArray[np.integer]) -> NDArray[np.float64]:
+        """float64 (K,) in [0, 1]: the span of thresholds in [0, 1] at which each of K nodes stands for a cluster.
+
+        Example:
+            >>> tree = MergeTree.from_pairs(np.array([[0, 2], [0, 1]]), np.array([0.75, 0.25]), np.ones(3, int))
+            >>> tree.persistence(np.array([0, 3, 4])).tolist()
+            [0.25, 0.5, 0.25]
+        """
+        # The last entry stands for "never": leaves are there from the start, and roots stay.
+        height = np.clip(np.append(self.height_M.astype(np.float64), 0.0), 0.0, 1.0)
+        parents = self.parent_T[nodes]
+        born = np.where(nodes < self.num_leaves, 1.0, height[np.maximum(nodes - self.num_leaves, -1)])
+        gone = height[np.where(parents == NO_PARENT, -1, parents - self.num_leaves)]
+        return np.asarray(born - gone)
+
+    def nearest_ancestor(self, nodes: NDArray[np.integer]) -> NDArray[np.int32]:
+        """int32 (K,): for each of K nodes, which of them is its closest ancestor (an index into ``nodes``), or -1.
+
+        Example:
+            >>> tree = MergeTree.from_pairs(np.array([[0, 2], [0, 1]]), np.array([0.9, 0.3]), np.ones(3, int))
+            >>> tree.nearest_ancestor(np.array([4, 0, 1])).tolist()
+            [-1, 0, 0]
+        """
+        chosen_T = np.full(len(self.parent_T), NO_PARENT, dtype=np.int32)
+        chosen_T[nodes] = np.arange(len(nodes))
+        return np.asarray(_chosen_above(self.parent_T, chosen_T)[nodes])
+
     def _smallest_leaf(self, nodes: NDArray[np.integer]) -> NDArray[np.int32]:
         order_N, first_T, _ = self._ranges
-        leaves: NDArray[np.int32] = order_N[first_T[nodes]]
-        return leaves
+        return np.asarray(order_N[first_T[nodes]])
 
     @cached_property
     def _ranges(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
@@ -150,6 +176,16 @@ def _link(
         sizes_T[node] = sizes_T[children_M2[m, 0]] + sizes_T[children_M2[m, 1]]
         node_N[pairs_M2[m, 0]] = node
     return children_M2, parent_T, sizes_T
+
+
+@numba.njit(cache=True)
+def _chosen_above(parent_T: NDArray[np.int32], chosen_T: NDArray[np.int32]) -> NDArray[np.int32]:
+    above_T = np.full_like(chosen_T, NO_PARENT)
+    for node in range(len(parent_T) - 1, -1, -1):  # parents come after their children
+        parent = parent_T[node]
+        if parent != NO_PARENT:
+            above_T[node] = chosen_T[parent] if chosen_T[parent] != NO_PARENT else above_T[parent]
+    return above_T
 
 
 @numba.njit(cache=True)

@@ -56,6 +56,24 @@ def test_a_forest_keeps_its_roots():
     assert tree.parent_T.tolist() == [3, -1, 3, -1]
 
 
+def test_persistence_is_the_span_of_thresholds():
+    tree = MergeTree.from_pairs(
+        np.array([[1, 2], [0, 1], [0, 3]]), np.array([0.75, 0.875, -0.5]), np.ones(4, dtype=int)
+    )
+    # Node 4 (leaves 1 and 2) is joined by leaf 0 at once: its parts were less alike than it and 0.
+    assert tree.persistence(np.arange(7)).tolist() == [0.25, 0.25, 0.25, 1.0, 0.0, 0.75, 0.0]
+
+
+def test_persistence_is_positive_just_where_a_node_shows_at_some_threshold():
+    tree = chain()
+    shown = {node for theta in np.linspace(0, 1, 1001) for node in tree.alive(tree.merges_until(theta))}
+    assert {node for node in range(7) if tree.persistence(np.array([node]))[0] > 0} == shown
+
+
+def test_nearest_ancestor():
+    assert chain().nearest_ancestor(np.array([2, 6, 4, 3, 0])).tolist() == [2, -1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("merges", [-1, 4])
 def test_more_merges_than_there_are_is_refused(merges):
     with pytest.raises(ValueError, match=r"within 0\.\.3"):

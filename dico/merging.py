@@ -51,10 +51,8 @@ def merge_regions(graph: RegionGraph, *, boundary_weight: float = 0.0, stop: flo
         [1.0, 0.0]
     """
     _check(graph, boundary_weight)
-    sums_NC = graph.feats_NC.astype(np.float64)
-    if (graph.sizes_N != 1).any():
-        sums_NC *= graph.sizes_N[:, None]
-    norms_N = _norms(sums_NC)
+    sums_NC = np.empty(graph.feats_NC.shape)  # made here because NumPy asks for huge pages, and numba does not
+    norms_N = _fill_sums(np.ascontiguousarray(graph.feats_NC, dtype=np.float32), graph.sizes_N, sums_NC)
     if not np.isfinite(norms_N).all():
         raise ValueError("graph.feats_NC must be finite, got NaN or infinity")
     num_edges = len(graph.edges_E2)
@@ -213,9 +211,14 @@ def _key(edges: _Edges, e: int) -> np.float32:
 
 
 @numba.njit(cache=True)
-def _norms(sums_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    norms_N = np.empty(len(sums_NC))
-    for a in range(len(sums_NC)):
+def _fill_sums(
+    feats_NC: NDArray[np.float32], sizes_N: NDArray[np.integer], sums_NC: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Writes the feature sums of single nodes and returns their norms."""
+    norms_N = np.empty(len(feats_NC))
+    for a in range(len(feats_NC)):
+        for c in range(feats_NC.shape[1]):
+            sums_NC[a, c] = np.float64(feats_NC[a, c]) * sizes_N[a]
         norms_N[a] = np.sqrt(np.dot(sums_NC[a], sums_NC[a]))
     return norms_N
 

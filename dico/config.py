@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -86,6 +87,23 @@ class DivideConfig:
 
 
 @dataclass(frozen=True)
+class Linkage:
+    """What makes two neighbouring regions similar; see :func:`dico.merging.merge_regions`."""
+
+    feature_weight: float = 1.0
+    """What a difference of features (1 - cosine) takes off the similarity."""
+    boundary_weight: float = 0.0
+    """What full boundary strength takes off it, for extractors that see boundaries."""
+    size_power: float = 0.0
+    """0: published rule; larger: small regions merge first."""
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            _require(0 <= value < math.inf, f"conquer.linkage.{entry.name}", "finite and at least 0", value)
+
+
+@dataclass(frozen=True)
 class ConquerConfig:
     """Iterative merging of similar neighbours into parts, at several thresholds."""
 
@@ -95,8 +113,8 @@ class ConquerConfig:
     """Each coarse mask's box is resized to this side before features are extracted (transformers); 0: no crop pass."""
     whole_image: bool = True
     """Also merge over the whole image, for what divide missed: background objects and "stuff"."""
-    boundary_weight: float = 0.0
-    """What full boundary strength takes off the similarity of two regions, for extractors that see boundaries."""
+    linkage: Linkage = field(default_factory=Linkage)
+    """What makes two regions similar."""
     min_patches: int = 4
     """Smaller clusters are not masks."""
     min_inside: float = 0.9
@@ -108,7 +126,6 @@ class ConquerConfig:
         falling = all(a > b for a, b in zip(self.thetas, self.thetas[1:], strict=False))
         _require(falling and all(0 <= t <= 1 for t in self.thetas), "conquer.thetas", "falling in [0, 1]", self.thetas)
         _require(self.crop_size >= 0, "conquer.crop_size", "at least 0", self.crop_size)
-        _require(self.boundary_weight >= 0, "conquer.boundary_weight", "at least 0", self.boundary_weight)
         _require(self.min_patches >= 1, "conquer.min_patches", "at least 1", self.min_patches)
 
 

@@ -72,7 +72,7 @@ def regions(
 
     Args:
         graph: Regions to start from.
-        config: Thresholds, boundary weight and least size.
+        config: Thresholds, linkage and least size.
         size_hw: Height and width of the image in pixels.
         box_xyxy: The half-open box of the image that the graph covers; None for all of it.
         source: Name of the stage, for the masks.
@@ -80,7 +80,7 @@ def regions(
     Returns:
         One mask a region, as :func:`conquer` describes them; coarse before fine.
     """
-    tree = merge_regions(graph, boundary_weight=config.boundary_weight)
+    tree = merge_regions(graph, config.linkage)
     nodes_K, rank_K = standing_nodes(tree, config)
     return MaskSet.from_rles(
         size_hw,

@@ -18,31 +18,37 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dico.config import Linkage
 from dico.features.base import RegionGraph
 from dico.merge_tree import MergeTree
 from dico.tournament import Tournament, play, replay
 
+_PUBLISHED = Linkage()
 _ROUNDING = 1e-7  # more than a sine can lose: the square root of the rounding of a cosine near 1
 
 
-def merge_regions(graph: RegionGraph, *, boundary_weight: float = 0.0, stop: float = -np.inf) -> MergeTree:
+def merge_regions(graph: RegionGraph, linkage: Linkage = _PUBLISHED, *, stop: float = -np.inf) -> MergeTree:
     """The regions of a graph merged pair by pair, the most similar neighbours first.
 
-    The similarity of two neighbouring clusters is the cosine of their feature sums (0 where a sum is 0), less
-    ``boundary_weight`` times the mean boundary strength along their border, weighted by length. It is rounded to
-    float32: what is equal in exact arithmetic then ties on any machine, and of ties the smaller pair merges first.
+    The similarity of two neighbouring clusters is::
+
+        1 - (feature_weight * (1 - cosine) + boundary_weight * strength) * smaller ** size_power
+
+    of the cosine of their feature sums (0 where a sum is 0), the mean boundary strength along their border, weighted by
+    length, and the share of all grid cells that the smaller one holds. It is rounded to float32: what is equal in exact
+    arithmetic then ties on any machine, and of ties the smaller pair merges first.
 
     Args:
         graph: The regions to start from.
-        boundary_weight: What full boundary strength takes off the similarity; at least 0.
+        linkage: The weights and the power; by default the published rule, where the similarity is the cosine.
         stop: Merging ends when no pair is at least this similar. The default ends with one cluster per connected part.
 
     Returns:
         The tree of all merges, in order.
 
     Raises:
-        ValueError: when the arrays of ``graph`` do not fit together, an edge is not sorted or comes twice, a feature is
-            not finite, or ``boundary_weight`` is negative.
+        ValueError: when the arrays of ``graph`` do not fit together, an edge is not sorted or comes twice, a size is
+            not positive, or a feature is not finite (unless its weight is 0).
 
     Example:
         >>> from dico.features.graph import grid_graph
@@ -50,9 +56,11 @@ def merge_regions(graph: RegionGraph, *, boundary_weight: float = 0.0, stop: flo
         >>> merge_regions(grid_graph(feats_hwC)).similarity_M.round(2).tolist()
         [1.0, 0.0]
     """
-    _check(graph, boundary_weight)
-    sums_NC = np.empty(graph.feats_NC.shape)  # made here because NumPy asks for huge pages, and numba does not
-    norms_N = _fill_sums(np.ascontiguousarray(graph.feats_NC, dtype=np.float32), graph.sizes_N, sums_NC)
+    _check(graph)
+    # Features that weigh nothing are left out: without channels every cosine is 0, and costs nothing.
+    feats_NC = graph.feats_NC if linkage.feature_weight else graph.feats_NC[:, :0]
+    sums_NC = np.empty(feats_NC.shape)  # made here because NumPy asks for huge pages, and numba does not
+    norms_N = _fill_sums(np.ascontiguousarray(feats_NC, dtype=np.float32), graph.sizes_N, sums_NC)
     if not np.isfinite(norms_N).all():
         raise ValueError("graph.feats_NC must be finite, got NaN or infinity")
     num_edges = len(graph.edges_E2)
@@ -60,18 +68,28 @@ def merge_regions(graph: RegionGraph, *, boundary_weight: float = 0.0, stop: flo
     strength_E = np.zeros(num_edges) if graph.strength_E is None else graph.strength_E * length_E
     edges_E2 = np.ascontiguousarray(graph.edges_E2, dtype=np.int32)
     pairs_M2, similarity_M = _merge(
-        sums_NC, norms_N, edges_E2, boundary_weight * strength_E, length_E, np.float32(stop)
+        sums_NC,
+        norms_N,
+        graph.sizes_N.astype(np.float64),
+        edges_E2,
+        linkage.boundary_weight * strength_E,
+        length_E,
+        linkage.feature_weight,
+        linkage.size_power,
+        np.float32(stop),
     )
     return MergeTree.from_pairs(pairs_M2, similarity_M, graph.sizes_N)
 
 
-def _check(graph: RegionGraph, boundary_weight: float) -> None:
+def _check(graph: RegionGraph) -> None:
     num_nodes, edges_E2 = len(graph.feats_NC), graph.edges_E2
     if num_nodes < 1 or graph.feats_NC.ndim != 2 or graph.sizes_N.shape != (num_nodes,):
         raise ValueError(
             f"graph must have a node, and a row of feats_NC and an entry of sizes_N for each, "
             f"got shapes {graph.feats_NC.shape} and {graph.sizes_N.shape}"
         )
+    if graph.sizes_N.min() < 1:
+        raise ValueError(f"graph.sizes_N must be positive, got {graph.sizes_N.min()}")
     for name in ("strength_E", "length_E"):
         values_E = getattr(graph, name)
         if values_E is not None and values_E.shape != (len(edges_E2),):
@@ -81,13 +99,12 @@ def _check(graph: RegionGraph, boundary_weight: float) -> None:
         in_range = first_E.min() >= 0 and second_E.max() < num_nodes and (first_E < second_E).all()
         if not in_range or (np.diff(first_E * num_nodes + second_E) <= 0).any():
             raise ValueError(f"graph.edges_E2 must be unique sorted pairs a < b of nodes below {num_nodes}")
-    if not boundary_weight >= 0:
-        raise ValueError(f"boundary_weight must be at least 0, got {boundary_weight}")
 
 
 class _Clusters(NamedTuple):
     sums_NC: NDArray[np.float64]
     norms_N: NDArray[np.float64]
+    scale_N: NDArray[np.float64]  # the share of all cells, to the size power
     first_N: NDArray[np.int32]  # the first half-edge of each cluster's list, or -1
     shared_N: NDArray[np.int32]  # the edge from a growing cluster to each of its neighbours; -1 outside of _join
 
@@ -100,29 +117,37 @@ class _Edges(NamedTuple):
     cosine_E: NDArray[np.float64]
     strength_E: NDArray[np.float64]  # weighted boundary strength, summed over the border
     length_E: NDArray[np.float64]
+    feature_weight: float
 
 
 @numba.njit(cache=True)
 def _merge(
     sums_NC: NDArray[np.float64],
     norms_N: NDArray[np.float64],
+    sizes_N: NDArray[np.float64],
     edges_E2: NDArray[np.int32],
     strength_E: NDArray[np.float64],
     length_E: NDArray[np.float64],
+    feature_weight: float,
+    size_power: float,
     stop: np.float32,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """(M, 2) the clusters of each merge, smaller first, and (M,) their similarity. All but the edges is overwritten."""
     num_nodes, num_edges = len(sums_NC), len(edges_E2)
-    clusters = _Clusters(sums_NC, norms_N, np.full(num_nodes, -1, np.int32), np.full(num_nodes, -1, np.int32))
+    total, scale_N = sizes_N.sum(), np.empty(num_nodes)
+    for a in range(num_nodes):
+        scale_N[a] = (sizes_N[a] / total) ** size_power
+    first_N, shared_N = np.full(num_nodes, -1, dtype=np.int32), np.full(num_nodes, -1, dtype=np.int32)
+    clusters = _Clusters(sums_NC, norms_N, scale_N, first_N, shared_N)
     cosine_E, key_E = np.empty(num_edges), np.empty(num_edges, dtype=np.float32)
     alive_E, exact_E = np.ones(num_edges, dtype=np.bool_), np.ones(num_edges, dtype=np.bool_)
     ends_h, next_h = edges_E2.ravel().copy(), np.full(2 * num_edges, -1, dtype=np.int32)
-    edges = _Edges(ends_h, next_h, alive_E, exact_E, cosine_E, strength_E, length_E)
+    edges = _Edges(ends_h, next_h, alive_E, exact_E, cosine_E, strength_E, length_E, feature_weight)
     for e in range(num_edges):
         cosine_E[e] = _cosine(clusters, ends_h[2 * e], ends_h[2 * e + 1])
-        key_E[e] = _key(edges, e)
+        key_E[e] = _key(clusters, edges, e)
         for h in range(2 * e, 2 * e + 2):
-            next_h[h], clusters.first_N[ends_h[h]] = clusters.first_N[ends_h[h]], h
+            next_h[h], first_N[ends_h[h]] = first_N[ends_h[h]], h
     tournament = play(key_E, exact_E, ends_h)
 
     pairs_M2 = np.empty((num_nodes - 1, 2), dtype=np.int32)
@@ -133,7 +158,7 @@ def _merge(
         a, b = min(ends_h[2 * best], ends_h[2 * best + 1]), max(ends_h[2 * best], ends_h[2 * best + 1])
         if not exact_E[best]:
             cosine_E[best], exact_E[best] = _cosine(clusters, a, b), True
-            replay(tournament, best, _key(edges, best), exact_E, ends_h)
+            replay(tournament, best, _key(clusters, edges, best), exact_E, ends_h)
             continue
         pairs_M2[merges, 0], pairs_M2[merges, 1], similarity_M[merges] = a, b, tournament.best_t[1]
         merges += 1
@@ -143,6 +168,8 @@ def _merge(
         norm = np.sqrt(np.dot(sums_NC[a], sums_NC[a]))
         _join(clusters, edges, tournament, a, b, _turn(norms_N[a], product, norm), _turn(norms_N[b], product, norm))
         norms_N[a] = norm
+        sizes_N[a] += sizes_N[b]
+        scale_N[a] = (sizes_N[a] / total) ** size_power
         _rate(clusters, edges, tournament, a)
     return pairs_M2[:merges], similarity_M[:merges]
 
@@ -192,10 +219,10 @@ def _rate(clusters: _Clusters, edges: _Edges, tournament: Tournament, a: int) ->
         e, c = h >> 1, edges.ends_h[h ^ 1]
         clusters.shared_N[c] = -1
         # A bound that beats the best pair would win at once: compute it now, while the new sum is in the cache.
-        edges.exact_E[e] = _key(edges, e) >= tournament.best_t[1]
+        edges.exact_E[e] = _key(clusters, edges, e) >= tournament.best_t[1]
         if edges.exact_E[e]:
             edges.cosine_E[e] = _cosine(clusters, a, c)
-        replay(tournament, e, _key(edges, e), edges.exact_E, edges.ends_h)
+        replay(tournament, e, _key(clusters, edges, e), edges.exact_E, edges.ends_h)
         h = edges.next_h[h]
 
 
@@ -206,8 +233,11 @@ def _drop(edges: _Edges, tournament: Tournament, e: int) -> None:
 
 
 @numba.njit(cache=True)
-def _key(edges: _Edges, e: int) -> np.float32:
-    return np.float32(edges.cosine_E[e] - edges.strength_E[e] / edges.length_E[e])
+def _key(clusters: _Clusters, edges: _Edges, e: int) -> np.float32:
+    """The similarity across an edge, or a bound of it: it never falls where the cosine rises, rounding included."""
+    scale = min(clusters.scale_N[edges.ends_h[2 * e]], clusters.scale_N[edges.ends_h[2 * e + 1]])
+    difference = edges.feature_weight * (1 - edges.cosine_E[e]) + edges.strength_E[e] / edges.length_E[e]
+    return np.float32(1 - difference * scale)
 
 
 @numba.njit(cache=True)

@@ -2,7 +2,7 @@ import ast
 import dataclasses
 import inspect
 import itertools
-import typing
+import operator
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,7 +11,23 @@ from hypothesis import strategies as st
 
 from dico.config import PipelineConfig, RefineConfig, from_mapping, load_config
 
-SECTIONS = [f.name for f in dataclasses.fields(PipelineConfig) if f.name != "seed"]
+
+def sections_of(config, prefix=()):
+    """The dotted names of all sections, those within sections included."""
+    for entry in dataclasses.fields(config):
+        section = getattr(config, entry.name)
+        if dataclasses.is_dataclass(section):
+            yield ".".join((*prefix, entry.name))
+            yield from sections_of(section, (*prefix, entry.name))
+
+
+def replace_section(config, section, part):
+    """The configuration with another section under a dotted name."""
+    name, _, rest = section.partition(".")
+    return dataclasses.replace(config, **{name: replace_section(getattr(config, name), rest, part) if rest else part})
+
+
+SECTIONS = list(sections_of(PipelineConfig()))
 
 
 def test_without_arguments_the_defaults():
@@ -104,6 +120,12 @@ def test_mistakes_in_overrides(overrides, error, text):
         ("conquer.thetas=[0.2, 0.5]", r"conquer.thetas must be falling in [0, 1], got (0.2, 0.5)"),
         ("conquer.thetas=[0.5, 0.5]", "conquer.thetas must be falling"),
         ("conquer.thetas=[1.5]", "conquer.thetas must be falling"),
+        ("conquer.linkage.feature_weight=-1", "conquer.linkage.feature_weight must be finite and at least 0, got -1.0"),
+        (
+            "conquer.linkage.boundary_weight=.nan",
+            "conquer.linkage.boundary_weight must be finite and at least 0, got nan",
+        ),
+        ("conquer.linkage.size_power=.inf", "conquer.linkage.size_power must be finite and at least 0, got inf"),
         ("conquer.crop_size=-1", "conquer.crop_size must be at least 0, got -1"),
         ("conquer.min_patches=0", "conquer.min_patches must be at least 1, got 0"),
         ("refine.method=cascade", "refine.method must be one of crf, guided, none, got 'cascade'"),
@@ -162,16 +184,18 @@ def test_the_hash_changes_with_every_value(section):
         "thetas": (0.5,),
         "tau": 0.7,
     }
-    part = getattr(base, section)
+    part = operator.attrgetter(section)(base)
     for entry in dataclasses.fields(part):
         old = getattr(part, entry.name)
+        if dataclasses.is_dataclass(old):
+            continue  # a section of its own
         if entry.name in changed:
             new = changed[entry.name]
         elif isinstance(old, bool):
             new = not old
         else:
             new = old + "x" if isinstance(old, str) else old + 1 if isinstance(old, int) else old / 2 or 0.5
-        other = dataclasses.replace(base, **{section: dataclasses.replace(part, **{entry.name: new})})
+        other = replace_section(base, section, dataclasses.replace(part, **{entry.name: new}))
         assert other.hash() != base.hash(), f"{section}.{entry.name}"
 
 
@@ -197,7 +221,7 @@ def test_configurations_are_frozen():
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_field_is_documented(section):
     """A string follows each field in the source; without it nobody knows the unit."""
-    cls = typing.get_type_hints(PipelineConfig)[section]
+    cls = type(operator.attrgetter(section)(PipelineConfig()))
     body = ast.parse(inspect.getsource(cls)).body[0].body
     for node, after in itertools.pairwise(body):
         if isinstance(node, ast.AnnAssign):

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dico.config import ConquerConfig
+from dico.config import ConquerConfig, Linkage
 from dico.conquer import conquer, regions
 from dico.features.base import PatchFeatures, RegionGraph
 from dico.features.graph import grid_graph
@@ -66,11 +66,11 @@ def test_regions_equal_the_dense_loop(seed, box_xyxy):
     assert len(masks) == len(expected)  # none twice
 
 
-def test_the_boundary_weight_reaches_the_merging():
+def test_the_linkage_reaches_the_merging():
     rng = np.random.default_rng(0)
     graph = grid_graph(rng.uniform(0, 1, (5, 5, 3)).astype(np.float32))
     graph = dataclasses.replace(graph, strength_E=rng.uniform(0, 1, len(graph.edges_E2)).astype(np.float32))
-    config = dataclasses.replace(CONFIG, boundary_weight=0.5)
+    config = dataclasses.replace(CONFIG, linkage=Linkage(boundary_weight=0.5, size_power=0.1))
     masks = regions(graph, config, (20, 20), source="image")
     assert as_dict(masks) == regions_by_loop(graph, config, (20, 20))
     assert as_dict(masks) != as_dict(regions(graph, CONFIG, (20, 20), source="image"))

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dico.config import Linkage
 from dico.features.base import RegionGraph
 from dico.features.graph import grid_graph
 from dico.merging import merge_regions
@@ -52,6 +53,17 @@ def region_graph(seed=0, num_nodes=40, channels=5):
     )
 
 
+LINKAGES = {
+    "published": Linkage(),
+    "boundaries too": Linkage(boundary_weight=0.3),
+    "boundaries most": Linkage(boundary_weight=2.0),
+    "boundaries only": Linkage(feature_weight=0.0, boundary_weight=1.0),
+    "small first": Linkage(size_power=0.35),
+    "small first, both": Linkage(feature_weight=0.5, boundary_weight=1.5, size_power=0.35),
+    "small first, boundaries": Linkage(feature_weight=0.0, boundary_weight=1.0, size_power=0.35),
+    "smallest first": Linkage(feature_weight=3.0, size_power=1.0),
+    "nothing counts": Linkage(feature_weight=0.0),
+}
 INPUTS = {
     "random": random_features(),
     "tied": tied_features(),
@@ -69,9 +81,10 @@ INPUTS = {
 }
 
 
-def assert_equals_loop(graph, **options):
-    merges = merge_by_loop(graph, **options)
-    tree = merge_regions(graph, **options)
+def assert_equals_loop(graph, linkage=None, **options):
+    linkage = linkage or Linkage()
+    merges = merge_by_loop(graph, linkage, **options)
+    tree = merge_regions(graph, linkage, **options)
     assert tree.similarity_M.tolist() == [similarity for _, similarity in merges]
     for theta in THETAS:
         labels_N = tree.labels(tree.merges_until(theta))
@@ -86,14 +99,22 @@ def test_equals_the_loop(name):
     assert_equals_loop(grid_graph(INPUTS[name]), stop=0.3)
 
 
-@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.3, 2.0]))
-def test_equals_the_loop_on_region_graphs(seed, boundary_weight):
-    assert_equals_loop(region_graph(seed), boundary_weight=boundary_weight)
+@pytest.mark.parametrize("linkage", LINKAGES)
+@pytest.mark.parametrize("name", INPUTS)
+def test_equals_the_loop_with_any_linkage(name, linkage):
+    graph = grid_graph(INPUTS[name])
+    strength_E = np.random.default_rng(1).choice([0.0, 0.25, 0.7], len(graph.edges_E2)).astype(np.float32)
+    assert_equals_loop(dataclasses.replace(graph, strength_E=strength_E), LINKAGES[linkage])
 
 
-@given(st.integers(0, 10_000), st.integers(2, 4))
-def test_equals_the_loop_where_ties_abound(seed, kinds):
-    assert_equals_loop(grid_graph(tied_features(seed, (6, 6), kinds)))
+@given(st.integers(0, 10_000), st.sampled_from(list(LINKAGES.values())))
+def test_equals_the_loop_on_region_graphs(seed, linkage):
+    assert_equals_loop(region_graph(seed), linkage)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 4), st.sampled_from([0.0, 0.35]))
+def test_equals_the_loop_where_ties_abound(seed, kinds, size_power):
+    assert_equals_loop(grid_graph(tied_features(seed, (6, 6), kinds)), Linkage(size_power=size_power))
 
 
 def test_a_hand_made_case():
@@ -119,15 +140,33 @@ def test_a_strong_boundary_keeps_regions_apart():
     graph = dataclasses.replace(
         grid_graph(np.ones((1, 3, 1), dtype=np.float32)), strength_E=np.array([0.9, 0.1], dtype=np.float32)
     )
-    tree = merge_regions(graph, boundary_weight=1.0, stop=0.5)
+    tree = merge_regions(graph, Linkage(boundary_weight=1.0), stop=0.5)
     assert tree.children_M2.tolist() == [[1, 2]]
     assert tree.similarity_M == pytest.approx([0.9])
+
+
+def test_the_size_power_lets_small_regions_merge_first():
+    """The pair that is less alike holds the smallest region, whose share of 1 in 21 makes up for it."""
+    feats_NC = np.array([[1, 0], [0.8, 0.6], [0, 1]], dtype=np.float32)  # cosines 0.8 and 0.6
+    graph = dataclasses.replace(grid_graph(feats_NC[None]), sizes_N=np.array([10, 10, 1]))
+    assert merge_regions(graph).children_M2[0].tolist() == [0, 1]
+    tree = merge_regions(graph, Linkage(size_power=0.5))
+    assert tree.children_M2[0].tolist() == [1, 2]
+    assert tree.similarity_M[0] == pytest.approx(1 - 0.4 * (1 / 21) ** 0.5)
+
+
+def test_features_that_weigh_nothing_may_be_anything():
+    graph = region_graph()
+    linkage = Linkage(feature_weight=0.0, boundary_weight=1.0)
+    tree = merge_regions(dataclasses.replace(graph, feats_NC=np.full_like(graph.feats_NC, np.nan)), linkage)
+    assert np.array_equal(tree.similarity_M, merge_regions(graph, linkage).similarity_M)
+    assert len(tree.similarity_M)
 
 
 def test_the_input_is_left_as_it_was():
     graph = region_graph()
     before = [getattr(graph, field.name).copy() for field in dataclasses.fields(graph)]
-    merge_regions(graph, boundary_weight=1.0)
+    merge_regions(graph, Linkage(boundary_weight=1.0, size_power=0.35))
     assert all(
         np.array_equal(a, getattr(graph, f.name)) for a, f in zip(before, dataclasses.fields(graph), strict=True)
     )
@@ -137,6 +176,7 @@ def test_the_input_is_left_as_it_was():
     ("change", "message"),
     [
         ({"sizes_N": np.ones(3, dtype=int)}, "a row of feats_NC and an entry of sizes_N"),
+        ({"sizes_N": np.array([1, 0, 1, 1])}, "sizes_N must be positive, got 0"),
         ({"edges_E2": np.array([[1, 0]])}, "unique sorted pairs"),
         ({"edges_E2": np.array([[0, 1], [0, 1]])}, "unique sorted pairs"),
         ({"edges_E2": np.array([[0, 4]])}, "nodes below 4"),
@@ -149,8 +189,3 @@ def test_a_graph_that_does_not_fit_is_refused(change, message):
     graph = dataclasses.replace(grid_graph(np.ones((2, 2, 1), dtype=np.float32)), **change)
     with pytest.raises(ValueError, match=message):
         merge_regions(graph)
-
-
-def test_a_negative_weight_is_refused():
-    with pytest.raises(ValueError, match="boundary_weight must be at least 0"):
-        merge_regions(grid_graph(np.ones((2, 2, 1), dtype=np.float32)), boundary_weight=-1)

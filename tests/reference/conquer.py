@@ -9,7 +9,7 @@ from tests.reference.resize import resize_nearest
 def regions_by_loop(graph, config, size_hw, box_xyxy=None):
     """{mask as bytes: (theta, level)} of the regions that stand at the thresholds, at the image's size."""
     x0, y0, x1, y1 = box_xyxy or (0, 0, size_hw[1], size_hw[0])
-    merges = merge_by_loop(graph, boundary_weight=config.boundary_weight)
+    merges = merge_by_loop(graph, config.linkage)
     found = {}
     for theta in sorted(config.thetas, reverse=True):
         cluster_N = labels_by_loop(len(graph.sizes_N), merges, theta)

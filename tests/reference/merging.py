@@ -2,9 +2,14 @@
 
 import numpy as np
 
+from dico.config import Linkage
 
-def merge_by_loop(graph, *, boundary_weight=0.0, stop=-np.inf):
+
+def merge_by_loop(graph, linkage=None, *, stop=-np.inf):
     """The merges as a list of ((a, b), similarity); a cluster goes by its smallest node."""
+    linkage = linkage or Linkage()
+    sizes = dict(enumerate(graph.sizes_N.tolist()))
+    total_size = sum(sizes.values())
     sums = dict(enumerate(graph.feats_NC.astype(np.float64) * graph.sizes_N[:, None]))
     neighbours = {a: set() for a in sums}
     borders = {}  # pair -> (strength x length, length)
@@ -19,7 +24,8 @@ def merge_by_loop(graph, *, boundary_weight=0.0, stop=-np.inf):
         scale = np.linalg.norm(sums[a]) * np.linalg.norm(sums[b])
         cosine = sums[a] @ sums[b] / scale if scale else 0.0
         strength, length = borders[a, b]
-        return np.float32(cosine - boundary_weight * strength / length)
+        difference = linkage.feature_weight * (1 - cosine) + linkage.boundary_weight * strength / length
+        return np.float32(1 - difference * (min(sizes[a], sizes[b]) / total_size) ** linkage.size_power)
 
     similarities = {pair: similarity(*pair) for pair in borders}
     merges = []
@@ -30,6 +36,7 @@ def merge_by_loop(graph, *, boundary_weight=0.0, stop=-np.inf):
         merges.append((pair, similarities[pair]))
         a, b = pair
         sums[a] = sums[a] + sums.pop(b)
+        sizes[a] += sizes.pop(b)
         neighbours[b].discard(a)
         neighbours[a].discard(b)
         del similarities[pair], borders[pair]

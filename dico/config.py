@@ -36,6 +36,25 @@ class ImageConfig:
 
 
 @dataclass(frozen=True)
+class ClassicalConfig:
+    """The extractor that needs no weights."""
+
+    max_pixels: int = 307_200
+    """An image with more pixels is reduced to so many (640 x 480)."""
+    superpixel_sigma: float = 1.0
+    """Smoothing of boundary evidence before superpixels are cut, in pixels; larger gives fewer of them."""
+    spectral_weight: float = 0.4
+    """What the spectral cue adds to the strength of a boundary, beside local evidence at weight 1."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_pixels >= 64, "extractor.classical.max_pixels", "at least 64", self.max_pixels)
+        _require(
+            self.superpixel_sigma >= 0, "extractor.classical.superpixel_sigma", "at least 0", self.superpixel_sigma
+        )
+        _require(self.spectral_weight >= 0, "extractor.classical.spectral_weight", "at least 0", self.spectral_weight)
+
+
+@dataclass(frozen=True)
 class ExtractorConfig:
     """How an image becomes features."""
 
@@ -53,6 +72,8 @@ class ExtractorConfig:
     """Torch device, such as ``cpu`` or ``cuda:0``."""
     dtype: str = "float32"
     """``float32``, ``bfloat16`` or ``float16`` for the transformer's arithmetic; features are float32 always."""
+    classical: ClassicalConfig = field(default_factory=ClassicalConfig)
+    """Options of ``classical``."""
 
     def __post_init__(self) -> None:
         names = ("classical", "dino", "dinov2", "dinov3")
@@ -104,17 +125,60 @@ class Linkage:
 
 
 @dataclass(frozen=True)
-class ConquerConfig:
-    """Iterative merging of similar neighbours into parts, at several thresholds."""
+class PoolConfig:
+    """Several merge trees of one graph, their regions ranked together; see :mod:`dico.pooling`."""
 
+    linkages: tuple[Linkage, ...] = (
+        Linkage(0.0, 1.0, 0.35),
+        Linkage(0.3, 1.0, 0.2),
+        Linkage(0.3, 1.0, 0.35),
+        Linkage(0.3, 1.0, 0.5),
+        Linkage(1.0, 1.0, 0.2),
+        Linkage(1.0, 1.0, 0.5),
+    )
+    """One merge tree each."""
+    regions_per_tree: int = 600
+    """Of each tree, so many regions enter the pool: those that outlast most merges."""
+    min_cells: int = 16
+    """Regions of fewer cells (pixels, for the classical extractor) do not enter."""
+    max_regions: int = 500
+    """The pool gives at most so many masks, the best first."""
+    min_iou: float = 0.5
+    """An overlap of two regions up to this does not count as agreement."""
+    height_power: float = 1.5
+    """How much it counts for a region that what it is merged with is unlike it."""
+    contrast_power: float = 1.0
+    """How much the mean strength of its outline counts."""
+    size_power: float = 0.5
+    """How much its share of the image counts."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.linkages) >= 1, "conquer.pool.linkages", "at least one", self.linkages)
+        _require(self.regions_per_tree >= 1, "conquer.pool.regions_per_tree", "at least 1", self.regions_per_tree)
+        _require(self.min_cells >= 1, "conquer.pool.min_cells", "at least 1", self.min_cells)
+        _require(self.max_regions >= 1, "conquer.pool.max_regions", "at least 1", self.max_regions)
+        _require(0 <= self.min_iou < 1, "conquer.pool.min_iou", "within [0, 1)", self.min_iou)
+        for name in ("height_power", "contrast_power", "size_power"):
+            _require(getattr(self, name) >= 0, f"conquer.pool.{name}", "at least 0", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class ConquerConfig:
+    """Merging of similar neighbours: parts of the objects that divide found, and regions of the whole image."""
+
+    parts: bool = False
+    """Merge inside the box of each coarse mask, on features extracted from that crop (published)."""
+    whole_image: str = "pool"
+    """Merge over the whole image, for what divide missed: ``pool`` ranks the regions of several merge trees together,
+    ``thresholds`` takes one tree and stops at each theta, ``none`` leaves it out (published)."""
     thetas: tuple[float, ...] = (0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
     """Merging stops at each of these similarities and the regions alive are that level's masks; falling."""
-    crop_size: int = 256
-    """Each coarse mask's box is resized to this side before features are extracted (transformers); 0: no crop pass."""
-    whole_image: bool = True
-    """Also merge over the whole image, for what divide missed: background objects and "stuff"."""
     linkage: Linkage = field(default_factory=Linkage)
-    """What makes two regions similar."""
+    """What makes two regions similar, for parts and thresholds."""
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    """Options of ``whole_image: pool``."""
+    crop_size: int = 256
+    """Each coarse mask's box is resized to this side before features are extracted."""
     min_patches: int = 4
     """Smaller clusters are not masks."""
     min_inside: float = 0.9
@@ -123,9 +187,11 @@ class ConquerConfig:
     """Of two parts of one coarse mask that overlap more than this, the one with the better score stays."""
 
     def __post_init__(self) -> None:
+        ways = ("pool", "thresholds", "none")
+        _require(self.whole_image in ways, "conquer.whole_image", f"one of {', '.join(ways)}", self.whole_image)
         falling = all(a > b for a, b in zip(self.thetas, self.thetas[1:], strict=False))
         _require(falling and all(0 <= t <= 1 for t in self.thetas), "conquer.thetas", "falling in [0, 1]", self.thetas)
-        _require(self.crop_size >= 0, "conquer.crop_size", "at least 0", self.crop_size)
+        _require(self.crop_size >= 1, "conquer.crop_size", "at least 1", self.crop_size)
         _require(self.min_patches >= 1, "conquer.min_patches", "at least 1", self.min_patches)
 
 
@@ -133,7 +199,7 @@ class ConquerConfig:
 class RefineConfig:
     """How mask borders are fitted to the image, and which masks survive it."""
 
-    method: str = "crf"
+    method: str = "guided"
     """``crf`` (dense CRF, needs pydensecrf2), ``guided`` (guided filter, no compiler) or ``none``."""
     iterations: int = 10
     """Mean-field iterations of the CRF."""

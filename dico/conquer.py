@@ -19,6 +19,7 @@ from dico.image import Image, crop
 from dico.masks import MaskSet
 from dico.merge_tree import MergeTree
 from dico.merging import merge_regions
+from dico.pooling import Pool, pool_of_tree, priors, rank_regions
 from dico.rasterise import rles_of_nodes
 from dico.selection import suppress
 from dico.window import Box
@@ -52,7 +53,7 @@ def conquer(
     if coarse.size_hw != size_hw:
         raise ValueError(f"coarse must have masks of the image's size {size_hw}, got {coarse.size_hw}")
     found = [MaskSet.empty(size_hw)]
-    if config.crop_size:
+    if config.parts:
         wholes = coarse[coarse.area_px > 0]
         boxes = [_whole_box(box_xyxy) for box_xyxy in wholes.boxes_xyxy]
         for start in range(0, len(boxes), _CROPS_AT_ONCE):
@@ -60,8 +61,10 @@ def conquer(
             looks = extractor.extract([crop(image, box_xyxy) for box_xyxy in batch], size=config.crop_size)
             for i, (look, box_xyxy) in enumerate(zip(looks, batch, strict=True), start):
                 found.append(_parts_of(wholes[[i]], look, box_xyxy, config))
-    if config.whole_image:
+    if config.whole_image == "thresholds":
         found.append(regions(_graph_of(features), config, size_hw, source="image"))
+    elif config.whole_image == "pool":
+        found.append(pooled_regions(_graph_of(features), config, size_hw, source="image"))
     return MaskSet.concat(found)
 
 
@@ -89,6 +92,35 @@ def regions(
         level=len(config.thetas) - rank_K,
         theta=np.asarray(config.thetas, dtype=np.float32)[rank_K],
         parent=tree.nearest_ancestor(nodes_K),
+        source=source,
+    )
+
+
+def pooled_regions(graph: RegionGraph, config: ConquerConfig, size_hw: tuple[int, int], *, source: str) -> MaskSet:
+    """The regions of several merge trees of a graph, the best representatives first.
+
+    Args:
+        graph: Regions to start from, of the whole image.
+        config: ``pool`` and ``thetas`` count.
+        size_hw: Height and width of the image in pixels.
+        source: Name of the stage, for the masks.
+
+    Returns:
+        At most ``config.pool.max_regions`` masks by falling score, which is what each adds to the agreement of a tree's
+        regions on average. ``theta`` is 1 less the height at which the region came to be, as a share of its tree's;
+        ``level`` is 1 plus the number of thetas that ``theta`` reaches; no parents, as regions of several trees cross.
+    """
+    trees = (merge_regions(graph, linkage) for linkage in config.pool.linkages)
+    pool = Pool.concat([pool_of_tree(tree, config.pool) for tree in trees])
+    chosen, added = rank_regions(pool, graph, priors(pool, graph, config.pool), config.pool)
+    best = pool.take(chosen)
+    thetas = np.asarray(config.thetas, dtype=np.float64)
+    return MaskSet.from_rles(
+        size_hw,
+        rles_of_nodes(graph.labels_hw, best.indptr, best.leaves, size_hw),
+        score=added / len(config.pool.linkages),
+        level=1 + (best.theta_K[:, None] >= thetas).sum(axis=1),
+        theta=best.theta_K,
         source=source,
     )
 

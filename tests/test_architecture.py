@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A part is a file or a folder directly inside a package. What only knows arrays, files or one value type:
 GROUND = {"atomic", "config", "image", "inputs", "masks", "rasterise", "rle", "window"}
-GRAPHS = {"features", "merge_tree", "merging", "tournament"}  # regions, and merging them
+GRAPHS = {"features", "merge_tree", "merging", "pooling", "tournament"}  # regions, and merging them
 SOLVER = {"affinity", "lanczos", "ncut"}
 SCORING = {"evaluation_report", "ground_truth", "matching", "precision"}
 RUNNING = {"executors", "interrupt", "run", "task"}
@@ -23,7 +23,7 @@ RUNNING = {"executors", "interrupt", "run", "task"}
 MAY_IMPORT: dict[str, dict[str, set[str]]] = {
     "dico": {
         **dict.fromkeys(GROUND, GROUND),
-        "features": GROUND,
+        "features": GROUND | SOLVER,  # the solver only knows arrays; the classical extractor asks it for eigenvectors
         **dict.fromkeys(SOLVER, SOLVER),
         **dict.fromkeys(GRAPHS - {"features"}, GROUND | GRAPHS),
         # The stages do not know one another; conquer suppresses the near-copies among the parts of one object.

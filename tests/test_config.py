@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dico.config import PipelineConfig, RefineConfig, from_mapping, load_config
+from dico.config import Linkage, PipelineConfig, RefineConfig, from_mapping, load_config
 
 
 def sections_of(config, prefix=()):
@@ -53,13 +53,13 @@ def test_override_values_are_read_as_yaml():
     config = load_config(
         overrides=[
             "conquer.thetas=[0.5, 0.25]",
-            "conquer.whole_image=false",
+            "conquer.parts=true",
             "extractor.weights=a=b",
             "divide.eps=1.0e-3",
         ]
     )
     assert config.conquer.thetas == (0.5, 0.25)
-    assert config.conquer.whole_image is False
+    assert config.conquer.parts is True
     assert config.extractor.weights == "a=b"
     assert config.divide.eps == 1e-3
 
@@ -94,7 +94,7 @@ def test_an_empty_file_is_no_difference(tmp_path):
         (["divide.max_masks=true"], TypeError, "divide.max_masks must be of type int, got True"),
         (["divide.tau=true"], TypeError, "divide.tau must be of type float, got True"),
         (["divide.tau="], TypeError, "divide.tau must be of type float, got None"),
-        (["conquer.whole_image=1"], TypeError, "conquer.whole_image must be of type bool, got 1"),
+        (["conquer.parts=1"], TypeError, "conquer.parts must be of type bool, got 1"),
         (["conquer.thetas=0.5"], TypeError, "conquer.thetas must be a list, got 0.5"),
         (["conquer.thetas=[0.5, low]"], TypeError, "conquer.thetas must be of type float, got 'low'"),
         (["extractor.name=7"], TypeError, "extractor.name must be of type str, got 7"),
@@ -126,7 +126,7 @@ def test_mistakes_in_overrides(overrides, error, text):
             "conquer.linkage.boundary_weight must be finite and at least 0, got nan",
         ),
         ("conquer.linkage.size_power=.inf", "conquer.linkage.size_power must be finite and at least 0, got inf"),
-        ("conquer.crop_size=-1", "conquer.crop_size must be at least 0, got -1"),
+        ("conquer.crop_size=0", "conquer.crop_size must be at least 1, got 0"),
         ("conquer.min_patches=0", "conquer.min_patches must be at least 1, got 0"),
         ("refine.method=cascade", "refine.method must be one of crf, guided, none, got 'cascade'"),
         ("refine.iterations=0", "refine.iterations must be at least 1, got 0"),
@@ -183,6 +183,8 @@ def test_the_hash_changes_with_every_value(section):
         "dtype": "float16",
         "thetas": (0.5,),
         "tau": 0.7,
+        "whole_image": "none",
+        "linkages": (Linkage(),),
     }
     part = operator.attrgetter(section)(base)
     for entry in dataclasses.fields(part):

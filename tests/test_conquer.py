@@ -12,9 +12,11 @@ from dico.masks import MaskSet
 from tests.reference.conquer import regions_by_loop
 from tests.reference.merging import merge_by_loop
 
-CONFIG = ConquerConfig(thetas=(0.99, 0.95, 0.9, 0.7, 0.3), crop_size=32, min_patches=3)
-IMAGE_ONLY = dataclasses.replace(CONFIG, crop_size=0)
-PARTS_ONLY = dataclasses.replace(CONFIG, whole_image=False)
+CONFIG = ConquerConfig(
+    parts=True, whole_image="thresholds", thetas=(0.99, 0.95, 0.9, 0.7, 0.3), crop_size=32, min_patches=3
+)
+IMAGE_ONLY = dataclasses.replace(CONFIG, parts=False)
+PARTS_ONLY = dataclasses.replace(CONFIG, whole_image="none")
 
 
 class ColourExtractor:
@@ -180,7 +182,7 @@ def test_an_empty_coarse_mask_has_no_parts():
 
 def test_no_pass_gives_no_masks():
     image, coarse = scene()
-    config = dataclasses.replace(CONFIG, crop_size=0, whole_image=False)
+    config = dataclasses.replace(CONFIG, parts=False, whole_image="none")
     assert conquer(image, look(image), coarse, ColourExtractor(), config) == MaskSet.empty((40, 60))
 
 

@@ -24,7 +24,7 @@ def build_extractor(config: ExtractorConfig) -> Extractor:
     if config.name == "classical":
         from dico.features.classical import ClassicalExtractor
 
-        return ClassicalExtractor()
+        return ClassicalExtractor(config.classical)
     locate(config.name, config.weights)  # the cheaper complaint first: imports below take seconds
     try:
         from dico.features.vit import VitExtractor

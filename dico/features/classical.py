@@ -1,0 +1,151 @@
+"""The extractor that needs no weights: superpixels, the evidence along their borders, and what each looks like.
+
+Axes: H W pixels of the (reduced) image, h w cells of the grid, N superpixels, E borders, P pairs of pixels across a
+border, O orientations, B bins, C channels.
+
+Boundary evidence follows gPb (Arbelaez et al. 2011): histogram gradients of lightness, two colour axes and textons at
+several scales, read along each border's own direction, joined by a spectral cue. gPb's weights are fitted to human
+boundaries; here every colour channel counts the same and texture a little less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from skimage.color import rgb2lab
+
+from dico.config import ClassicalConfig
+from dico.features.base import PatchFeatures, RegionGraph
+from dico.features.gradients import NUM_ORIENTATIONS, one_hot, oriented_gradients, soft_bins
+from dico.features.spectral import spectral_embedding, spectral_strength
+from dico.features.superpixels import (
+    Borders,
+    find_borders,
+    label_histograms,
+    normal_orientation,
+    superpixels,
+)
+from dico.features.textons import texton_map
+from dico.image import Image, resize_image
+
+_LAB_RANGES = ((0.0, 100.0), (-50.0, 50.0), (-50.0, 50.0))
+_LAB_SIGMA = 0.7  # pixels: takes off the noise of the sensor and of JPEG
+_GRADIENT_BINS = 10
+_COLOUR_SCALES = (2, 4, 8)  # pixels
+_FINE_SCALES = (2, 4)
+_TEXTON_SCALES = (6, 12)
+_TEXTON_WEIGHT = 0.7
+_WORD_RANGES = ((0.0, 100.0), (-40.0, 40.0), (-40.0, 40.0))
+_COLOUR_WORDS = 12
+_NUM_TEXTONS = 24
+_CELL = 8  # pixels
+
+
+class ClassicalExtractor:
+    """Colour, texture, boundaries and their eigenvectors.
+
+    The graph's nodes are superpixels; their features are the square roots of histograms of colour and textons, whose
+    cosine is the Bhattacharyya coefficient. The grid holds the spectral embedding, whose cosine says whether two places
+    are on the same side of the cheapest cuts.
+
+    Args:
+        config: Resolution and weights.
+    """
+
+    def __init__(self, config: ClassicalConfig) -> None:
+        self.config = config
+
+    def extract(self, images: Sequence[Image], *, size: int | None = None) -> list[PatchFeatures]:
+        """As :class:`dico.features.base.Extractor` says; ``size`` stands for a square of as many pixels."""
+        return [self._extract_one(image, size * size if size else self.config.max_pixels) for image in images]
+
+    def _extract_one(self, image: Image, max_pixels: int) -> PatchFeatures:
+        small_HW3 = _reduce(image, max_pixels)
+        lab_HW3 = np.asarray(rgb2lab(small_HW3), dtype=np.float32)
+        textons_HW = texton_map(lab_HW3[..., 0], _NUM_TEXTONS)
+        colour_OHW, fine_HW, texture_OHW = boundary_evidence(lab_HW3, textons_HW)
+        evidence_OHW = colour_OHW + texture_OHW
+        labels_HW = superpixels(0.5 * (evidence_OHW.max(axis=0) + fine_HW), sigma=self.config.superpixel_sigma)
+        borders = find_borders(labels_HW)
+        local_E = _along_borders(evidence_OHW, borders)
+        embedding_NK = spectral_embedding(borders.edges_E2, local_E, borders.length_E, int(labels_HW.max()) + 1)
+        strength_E = local_E + self.config.spectral_weight * spectral_strength(borders.edges_E2, embedding_NK)
+        graph = RegionGraph(
+            labels_hw=labels_HW,
+            edges_E2=borders.edges_E2,
+            feats_NC=_appearance(labels_HW, lab_HW3, textons_HW),
+            sizes_N=np.bincount(labels_HW.ravel()),
+            strength_E=np.clip(strength_E, 0, 1).astype(np.float32),
+            length_E=borders.length_E,
+        )
+        size_hw = (image.shape[0], image.shape[1])
+        return PatchFeatures(_embedding_grid(labels_HW, embedding_NK), _CELL, size_hw, graph)
+
+
+def boundary_evidence(
+    lab_HW3: NDArray[np.float32], textons_HW: NDArray[np.int32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Local evidence for a boundary at each pixel.
+
+    Args:
+        lab_HW3: float32 (H, W, 3) in CIE Lab.
+        textons_HW: int32 (H, W).
+
+    Returns:
+        float32 (O, H, W) of colour at all scales; float32 (H, W) of colour at the fine scales, its largest orientation,
+        weighted as the first and third together; float32 (O, H, W) of texture. The first and third add up to at most 1.
+    """
+    smooth_HW3 = gaussian_filter(lab_HW3, (_LAB_SIGMA, _LAB_SIGMA, 0), mode="nearest")
+    shape_OHW = (NUM_ORIENTATIONS, *textons_HW.shape)
+    colour_OHW, fine_OHW, texture_OHW = (np.zeros(shape_OHW, dtype=np.float32) for _ in range(3))
+    for channel, (low, high) in enumerate(_LAB_RANGES):
+        bins_BHW = soft_bins(smooth_HW3[..., channel], low, high, _GRADIENT_BINS)
+        for scale in _COLOUR_SCALES:
+            gradients_OHW = oriented_gradients(bins_BHW, scale)
+            colour_OHW += gradients_OHW
+            if scale in _FINE_SCALES:
+                fine_OHW += gradients_OHW
+    bins_BHW = one_hot(textons_HW, _NUM_TEXTONS)
+    for scale in _TEXTON_SCALES:
+        texture_OHW += np.float32(_TEXTON_WEIGHT) * oriented_gradients(bins_BHW, scale)
+    total = np.float32(len(_LAB_RANGES) * len(_COLOUR_SCALES) + _TEXTON_WEIGHT * len(_TEXTON_SCALES))
+    fine_HW = np.divide(fine_OHW.max(axis=0), np.float32(len(_LAB_RANGES) * len(_FINE_SCALES)))
+    return np.divide(colour_OHW, total), fine_HW, np.divide(texture_OHW, total)
+
+
+def _reduce(image: Image, max_pixels: int) -> Image:
+    scale = min(1.0, (max_pixels / (image.shape[0] * image.shape[1])) ** 0.5)
+    return resize_image(image, (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))))
+
+
+def _along_borders(evidence_OHW: NDArray[np.float32], borders: Borders) -> NDArray[np.float64]:
+    """float64 (E,): the mean evidence on each border's two sides, for a boundary of the border's own direction."""
+    width = evidence_OHW.shape[2]
+    orientation_P = normal_orientation(borders, width, len(evidence_OHW))
+    evidence_OX = evidence_OHW.reshape(len(evidence_OHW), -1)
+    return borders.mean(evidence_OX[orientation_P[:, None], borders.pixels_P2].mean(axis=1))
+
+
+def _appearance(
+    labels_HW: NDArray[np.int32], lab_HW3: NDArray[np.float32], textons_HW: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    histograms = []
+    for channel, (low, high) in enumerate(_WORD_RANGES):
+        words_HW = ((lab_HW3[..., channel] - low) / (high - low) * _COLOUR_WORDS).astype(np.int64)
+        histograms.append(label_histograms(labels_HW, np.clip(words_HW, 0, _COLOUR_WORDS - 1), _COLOUR_WORDS))
+    histograms.append(label_histograms(labels_HW, textons_HW, _NUM_TEXTONS))
+    return np.sqrt(np.concatenate(histograms, axis=1)).astype(np.float32)
+
+
+def _embedding_grid(labels_HW: NDArray[np.int32], embedding_NK: NDArray[np.float64]) -> NDArray[np.float32]:
+    """float32 (h, w, K) of unit norm: the embedding at the centre of each cell; one constant channel when K is 0."""
+    height, width = labels_HW.shape
+    rows, columns = (np.minimum(np.arange(0, side, _CELL) + _CELL // 2, side - 1) for side in (height, width))
+    if not embedding_NK.shape[1]:
+        return np.ones((len(rows), len(columns), 1), dtype=np.float32)
+    cells_hwK = embedding_NK[labels_HW[np.ix_(rows, columns)]]
+    norms_hw1 = np.linalg.norm(cells_hwK, axis=2, keepdims=True)
+    return np.asarray(cells_hwK / np.maximum(norms_hw1, 1e-12), dtype=np.float32)

@@ -1,0 +1,97 @@
+"""PseudoLabeler: one image to its masks: extract, divide, conquer, refine, select."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from dico.config import PipelineConfig, load_config
+from dico.conquer import conquer
+from dico.divide.base import Divider
+from dico.divide.maskcut import MaskCut
+from dico.features.base import Extractor
+from dico.features.build import build_extractor
+from dico.image import Image, load_image
+from dico.masks import MaskSet
+from dico.refine import Refiner, build_refiner
+from dico.selection import select
+
+
+class PseudoLabeler:
+    """Labels images one at a time; the same image always gets the same masks.
+
+    Args:
+        config: Options of every stage.
+        extractor: Image to features.
+        divider: Features to whole objects.
+        refiner: Fits borders to the image.
+
+    Example:
+        >>> import numpy as np
+        >>> image = np.zeros((40, 60, 3), dtype=np.uint8)
+        >>> image[10:30, 20:40] = (200, 120, 40)
+        >>> masks = PseudoLabeler.from_config()(image)
+        >>> 400 in masks.area_px
+        True
+    """
+
+    def __init__(self, config: PipelineConfig, *, extractor: Extractor, divider: Divider, refiner: Refiner) -> None:
+        self.config = config
+        self.extractor = extractor
+        self.divider = divider
+        self.refiner = refiner
+
+    @classmethod
+    def from_config(
+        cls, config: PipelineConfig | str | Path | None = None, overrides: Iterable[str] = ()
+    ) -> PseudoLabeler:
+        """A labeler with the stages that a configuration names.
+
+        Args:
+            config: A configuration, a YAML file of differences from the defaults, or None for the defaults.
+            overrides: ``section.key=value`` strings; with a file or None only.
+
+        Returns:
+            A labeler.
+
+        Raises:
+            ValueError: for overrides of a finished configuration, and as :func:`dico.config.load_config` does.
+            ImportError: when a stage needs a package that is not installed; says how to install it.
+        """
+        if isinstance(config, PipelineConfig):
+            if list(overrides):
+                raise ValueError("overrides must be empty when config is a PipelineConfig; use load_config for both")
+        else:
+            config = load_config(config, overrides)
+        return cls(
+            config,
+            extractor=build_extractor(config.extractor),
+            divider=MaskCut(config.divide),
+            refiner=build_refiner(config.refine),
+        )
+
+    def __call__(self, image: Image | str | Path) -> MaskSet:
+        """The masks of one image, the best first.
+
+        Args:
+            image: uint8 (H, W, 3) RGB, or the path of an image file.
+
+        Returns:
+            At most ``config.select.max_masks`` masks of the image's size.
+
+        Raises:
+            ImageError: when a file cannot be read as an image.
+            ValueError: when an array is not uint8 (H, W, 3) with at least one pixel.
+        """
+        if isinstance(image, (str, Path)):
+            image = load_image(image, max_pixels=self.config.image.max_pixels)
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != "uint8" or not image.size:
+            raise ValueError(f"image must be uint8 (H, W, 3) and not empty, got {image.dtype} {image.shape}")
+        # Eigenvectors and matrix products change in their last bits with the number of threads.
+        with threadpool_limits(1):
+            (features,) = self.extractor.extract([image])
+            coarse = self.divider.divide(image, features)
+            finer = conquer(image, features, coarse, self.extractor, self.config.conquer)
+            return select(self.refiner.refine(image, MaskSet.concat([coarse, finer])), self.config.select)

@@ -1,0 +1,254 @@
+"""Pooling: the regions of several merge trees over the same leaves, ranked by how well they stand for all of them.
+
+No single way of merging is right for every object, and what many ways agree on is more likely an object. So regions of
+several trees vote: each has a prior, and is satisfied by a chosen region to the degree that they overlap. Greedy choice
+of the region that adds most satisfaction (facility location: submodular, so greedy is within 1 - 1/e of the best) gives
+an order in which near-copies come late and every prefix is a good set of masks of its size.
+
+Axes: N leaves, K regions, E edges between leaves, X pairs of regions that overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from dico.config import PoolConfig
+from dico.features.base import RegionGraph
+from dico.merge_tree import MergeTree
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Regions as sets of leaves, in compressed rows.
+
+    Attributes:
+        indptr: int64 (K + 1,): region k holds ``leaves[indptr[k]:indptr[k + 1]]``.
+        leaves: int32, the leaves of all regions, one region after the other.
+        height_K: float64 (K,) in [0, 1]: how dissimilar, in its own tree, a region is from what it is merged with;
+            1 is the last merge of the tree.
+        theta_K: float64 (K,) in [0, 1]: granularity, 1 for leaves and 0 for the root.
+    """
+
+    indptr: NDArray[np.int64]
+    leaves: NDArray[np.int32]
+    height_K: NDArray[np.float64]
+    theta_K: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.height_K)
+
+    def take(self, regions: NDArray[np.integer]) -> Pool:
+        """The pool of some of its regions, in the order given."""
+        parts = [self.leaves[self.indptr[k] : self.indptr[k + 1]] for k in regions]
+        indptr = np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)])
+        leaves = np.concatenate([np.zeros(0, dtype=np.int32), *parts])
+        return Pool(indptr.astype(np.int64), leaves, self.height_K[regions], self.theta_K[regions])
+
+    @classmethod
+    def concat(cls, pools: Sequence[Pool]) -> Pool:
+        """The regions of several pools over the same leaves, in order."""
+        offsets = np.cumsum([0] + [len(pool.leaves) for pool in pools])
+        indptr = [pool.indptr[:-1] + offset for pool, offset in zip(pools, offsets, strict=False)]
+        return cls(
+            np.concatenate([*indptr, offsets[-1:]]),
+            np.concatenate([pool.leaves for pool in pools]),
+            np.concatenate([pool.height_K for pool in pools]),
+            np.concatenate([pool.theta_K for pool in pools]),
+        )
+
+
+def pool_of_tree(tree: MergeTree, config: PoolConfig) -> Pool:
+    """The most persistent regions of a tree.
+
+    Args:
+        tree: Merges down to few regions.
+        config: ``regions_per_tree`` and ``min_cells``.
+
+    Returns:
+        The regions by falling persistence, of equals the finer first.
+    """
+    num_leaves = tree.num_leaves
+    dissimilarity_M = 1 - tree.height_M.astype(np.float64)
+    last = float(dissimilarity_M[-1]) if len(dissimilarity_M) else 0.0
+    born_T = np.concatenate([np.zeros(num_leaves), dissimilarity_M])
+    born_T = np.clip(born_T / last, 0, 1) if last > 0 else np.zeros_like(born_T)
+    gone_T = np.where(tree.parent_T >= 0, born_T[tree.parent_T], 1.0)
+    order = np.argsort(born_T - gone_T, kind="stable")
+    nodes = order[tree.sizes_T[order] >= config.min_cells][: config.regions_per_tree]
+    return Pool(*tree.members(nodes), gone_T[nodes], 1 - born_T[nodes])
+
+
+def priors(pool: Pool, graph: RegionGraph, config: PoolConfig) -> NDArray[np.float64]:
+    """How likely each region is worth a mask, before it is compared with others.
+
+    The product of its height in its tree, of the mean boundary strength along its outline (1 where the graph has no
+    strength), and of its share of the image, each to a power. Small regions are many and few of them are objects, hence
+    the power of size.
+
+    Args:
+        pool: K regions.
+        graph: Whose leaves they are made of.
+        config: The powers.
+
+    Returns:
+        float64 (K,), at least 0.
+    """
+    length_E = np.ones(len(graph.edges_E2)) if graph.length_E is None else graph.length_E.astype(np.float64)
+    sums_K2 = _outlines(
+        pool.indptr,
+        pool.leaves,
+        *_neighbours(graph.edges_E2, len(graph.sizes_N)),
+        np.ones(len(length_E)) if graph.strength_E is None else graph.strength_E.astype(np.float64),
+        length_E,
+    )
+    contrast_K = sums_K2[:, 0] / np.maximum(sums_K2[:, 1], 1e-9)
+    area_K = areas(pool, graph) / graph.sizes_N.sum()
+    prior_K = pool.height_K**config.height_power * contrast_K**config.contrast_power * area_K**config.size_power
+    return np.asarray(prior_K)
+
+
+def areas(pool: Pool, graph: RegionGraph) -> NDArray[np.float64]:
+    """float64 (K,): the number of cells of each region."""
+    sums = np.concatenate([[0.0], np.cumsum(graph.sizes_N[pool.leaves], dtype=np.float64)])
+    return np.asarray(sums[pool.indptr[1:]] - sums[pool.indptr[:-1]])
+
+
+def rank_regions(
+    pool: Pool, graph: RegionGraph, prior_K: NDArray[np.float64], config: PoolConfig
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The regions that stand best for all regions, the best first.
+
+    Region r is satisfied by a chosen region s to the degree (IoU(r, s) - min_iou) / (1 - min_iou); each choice is the
+    region that adds most to the sum of priors times satisfaction. Ties go to the earlier region.
+
+    Args:
+        pool: K regions.
+        graph: Whose leaves they are made of.
+        prior_K: float64 (K,), at least 0.
+        config: ``max_regions`` (fewer when nothing is left that adds anything) and ``min_iou``.
+
+    Returns:
+        int64 (R,) regions, and float64 (R,) what each added; falling.
+    """
+    area_K = areas(pool, graph)
+    num_leaves = len(graph.sizes_N)
+    holder = np.repeat(np.arange(len(pool), dtype=np.int32), np.diff(pool.indptr))
+    by_leaf = np.argsort(pool.leaves, kind="stable")
+    leaf_indptr = np.concatenate([[0], np.cumsum(np.bincount(pool.leaves, minlength=num_leaves))])
+    sizes_N = graph.sizes_N.astype(np.float64)
+    pairs = _overlaps(pool.indptr, pool.leaves, leaf_indptr, holder[by_leaf], sizes_N, area_K, config.min_iou)
+    return _greedy(*pairs, prior_K, min(config.max_regions, len(pool)))
+
+
+def _neighbours(
+    edges_E2: NDArray[np.int32], num_leaves: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The edges at each leaf in compressed rows: where rows begin, the leaf across, the edge."""
+    near, across = edges_E2.T.ravel(), edges_E2[:, ::-1].T.ravel()
+    order = np.argsort(near, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(near, minlength=num_leaves))])
+    return indptr, across[order].astype(np.int64), order % max(1, len(edges_E2))
+
+
+@numba.njit(cache=True)
+def _outlines(
+    indptr: NDArray[np.int64],
+    leaves: NDArray[np.int32],
+    row_N: NDArray[np.int64],
+    across: NDArray[np.int64],
+    edge: NDArray[np.int64],
+    strength_E: NDArray[np.float64],
+    length_E: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """float64 (K, 2): along each region's border with others, the sum of strength times length, and of length."""
+    sums_K2 = np.zeros((len(indptr) - 1, 2))
+    inside_N = np.full(len(row_N) - 1, -1, dtype=np.int64)
+    for k in range(len(sums_K2)):
+        for i in range(indptr[k], indptr[k + 1]):
+            inside_N[leaves[i]] = k
+        for i in range(indptr[k], indptr[k + 1]):
+            for j in range(row_N[leaves[i]], row_N[leaves[i] + 1]):
+                if inside_N[across[j]] != k:
+                    sums_K2[k, 0] += strength_E[edge[j]] * length_E[edge[j]]
+                    sums_K2[k, 1] += length_E[edge[j]]
+    return sums_K2
+
+
+@numba.njit(cache=True)
+def _overlaps(
+    indptr: NDArray[np.int64],
+    leaves: NDArray[np.int32],
+    leaf_indptr: NDArray[np.int64],
+    holders: NDArray[np.int32],
+    sizes_N: NDArray[np.float64],
+    area_K: NDArray[np.float64],
+    min_iou: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    """Pairs of regions whose IoU exceeds ``min_iou``, in compressed rows, with their degree of satisfaction."""
+    num_regions = len(area_K)
+    shared_K = np.zeros(num_regions)
+    touched = np.empty(num_regions, dtype=np.int32)
+    rows = np.zeros(num_regions + 1, dtype=np.int64)
+    capacity = 16 * num_regions
+    columns, degrees = np.empty(capacity, dtype=np.int32), np.empty(capacity)
+    for k in range(num_regions):
+        num_touched, filled = 0, rows[k]
+        for i in range(indptr[k], indptr[k + 1]):
+            size = sizes_N[leaves[i]]
+            for h in range(leaf_indptr[leaves[i]], leaf_indptr[leaves[i] + 1]):
+                other = holders[h]
+                if shared_K[other] == 0:
+                    touched[num_touched] = other
+                    num_touched += 1
+                shared_K[other] += size
+        if filled + num_touched > capacity:
+            capacity = 2 * (filled + num_touched)
+            columns = np.concatenate((columns[:filled], np.empty(capacity - filled, dtype=np.int32)))
+            degrees = np.concatenate((degrees[:filled], np.empty(capacity - filled)))
+        for t in range(num_touched):
+            other = touched[t]
+            iou = shared_K[other] / (area_K[k] + area_K[other] - shared_K[other])
+            shared_K[other] = 0
+            if iou > min_iou:
+                columns[filled], degrees[filled] = other, (iou - min_iou) / (1 - min_iou)
+                filled += 1
+        rows[k + 1] = filled
+    return rows, columns[: rows[-1]], degrees[: rows[-1]]
+
+
+@numba.njit(cache=True)
+def _greedy(
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    degrees: NDArray[np.float64],
+    prior_K: NDArray[np.float64],
+    max_regions: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Lazy greedy choice (Minoux 1978): what a region adds only falls, so an old value is an upper bound."""
+    num_regions = len(prior_K)
+    satisfied_K, adds_K = np.zeros(num_regions), np.zeros(num_regions)
+    for k in range(num_regions):
+        for i in range(rows[k], rows[k + 1]):
+            adds_K[k] += prior_K[columns[i]] * degrees[i]
+    chosen, added = np.empty(max_regions, dtype=np.int64), np.empty(max_regions)
+    for r in range(max_regions):
+        while True:
+            best = np.argmax(adds_K)
+            now = 0.0
+            for i in range(rows[best], rows[best + 1]):
+                now += prior_K[columns[i]] * max(0.0, degrees[i] - satisfied_K[columns[i]])
+            if now >= adds_K[best]:
+                break
+            adds_K[best] = now
+        if adds_K[best] <= 0:
+            return chosen[:r], added[:r]
+        chosen[r], added[r] = best, adds_K[best]
+        adds_K[best] = -1.0
+        for i in range(rows[best], rows[best + 1]):
+            satisfied_K[columns[i]] = max(satisfied_K[columns[i]], degrees[i])
+    return chosen, added

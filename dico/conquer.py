@@ -25,6 +25,7 @@ from dico.selection import suppress
 from dico.window import Box
 
 _CROPS_AT_ONCE = 16  # bounds the memory of their features
+_DOUBLINGS = 10  # of the number of regions, from theta 0 to 1: an image in 1024 regions is as fine as any
 
 
 def conquer(
@@ -44,7 +45,7 @@ def conquer(
         within each, coarse before fine. ``theta`` is the largest threshold at which a region stands and ``level`` its
         place among the thresholds, 1 for the smallest; ``parent`` is the smallest region of the same merging around it,
         or -1; ``score`` is the span of thresholds over which it stands; ``source`` is "conquer" for parts and "image"
-        for regions of the image.
+        for regions of the image. Pooled regions of the image are as :func:`pooled_regions` describes them.
 
     Raises:
         ValueError: when ``coarse`` is not of the image's size.
@@ -101,26 +102,27 @@ def pooled_regions(graph: RegionGraph, config: ConquerConfig, size_hw: tuple[int
 
     Args:
         graph: Regions to start from, of the whole image.
-        config: ``pool`` and ``thetas`` count.
+        config: Only ``pool`` counts.
         size_hw: Height and width of the image in pixels.
         source: Name of the stage, for the masks.
 
     Returns:
         At most ``config.pool.max_regions`` masks by falling score, which is what each adds to the agreement of a tree's
-        regions on average. ``theta`` is 1 less the height at which the region came to be, as a share of its tree's;
-        ``level`` is 1 plus the number of thetas that ``theta`` reaches; no parents, as regions of several trees cross.
+        regions on average. ``theta`` says how many regions its tree had when it came to be: 0 is one, and each 0.1 more
+        is twice as many, up to 1; ``level`` is 1 and one more for each such doubling. No parents, as regions of several
+        trees cross.
     """
     trees = (merge_regions(graph, linkage) for linkage in config.pool.linkages)
     pool = Pool.concat([pool_of_tree(tree, config.pool) for tree in trees])
     chosen, added = rank_regions(pool, graph, priors(pool, graph, config.pool), config.pool)
     best = pool.take(chosen)
-    thetas = np.asarray(config.thetas, dtype=np.float64)
+    doublings_K = np.minimum(np.log2(best.alive_K), _DOUBLINGS)
     return MaskSet.from_rles(
         size_hw,
         rles_of_nodes(graph.labels_hw, best.indptr, best.leaves, size_hw),
         score=added / len(config.pool.linkages),
-        level=1 + (best.theta_K[:, None] >= thetas).sum(axis=1),
-        theta=best.theta_K,
+        level=1 + np.floor(doublings_K),
+        theta=doublings_K / _DOUBLINGS,
         source=source,
     )
 

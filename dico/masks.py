@@ -37,7 +37,8 @@ class MaskSet:
         rles: N compressed COCO run-length codes (the ``counts`` bytes), each of an image of ``size_hw``.
         score: float32 (N,), finite; larger is more likely an object. Comparable between images of one configuration.
         level: int32 (N,), at least 0; 0 is the whole object, larger is finer.
-        theta: float32 (N,) in [0, 1]: the merging threshold at which the mask came to be. 0 is coarsest.
+        theta: float32 (N,) in [0, 1]: granularity, 0 is coarsest; :mod:`dico.conquer` says what each way of merging
+            makes of it.
         parent: int32 (N,), index of the smallest enclosing mask of this set, or -1. The links form a forest.
         source: N names of the stage that made the mask, such as ``"divide"`` or ``"conquer"``.
 

@@ -31,13 +31,14 @@ class Pool:
         leaves: int32, the leaves of all regions, one region after the other.
         height_K: float64 (K,) in [0, 1]: how dissimilar, in its own tree, a region is from what it is merged with;
             1 is the last merge of the tree.
-        theta_K: float64 (K,) in [0, 1]: granularity, 1 for leaves and 0 for the root.
+        alive_K: int64 (K,), at least 1: how many regions there were in its tree when it came to be; 1 for the root, the
+            number of leaves for a leaf. Unlike heights, counts mean the same in every tree and every image.
     """
 
     indptr: NDArray[np.int64]
     leaves: NDArray[np.int32]
     height_K: NDArray[np.float64]
-    theta_K: NDArray[np.float64]
+    alive_K: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.height_K)
@@ -47,7 +48,7 @@ class Pool:
         parts = [self.leaves[self.indptr[k] : self.indptr[k + 1]] for k in regions]
         indptr = np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)])
         leaves = np.concatenate([np.zeros(0, dtype=np.int32), *parts])
-        return Pool(indptr.astype(np.int64), leaves, self.height_K[regions], self.theta_K[regions])
+        return Pool(indptr.astype(np.int64), leaves, self.height_K[regions], self.alive_K[regions])
 
     @classmethod
     def concat(cls, pools: Sequence[Pool]) -> Pool:
@@ -58,7 +59,7 @@ class Pool:
             np.concatenate([*indptr, offsets[-1:]]),
             np.concatenate([pool.leaves for pool in pools]),
             np.concatenate([pool.height_K for pool in pools]),
-            np.concatenate([pool.theta_K for pool in pools]),
+            np.concatenate([pool.alive_K for pool in pools]),
         )
 
 
@@ -80,7 +81,8 @@ def pool_of_tree(tree: MergeTree, config: PoolConfig) -> Pool:
     gone_T = np.where(tree.parent_T >= 0, born_T[tree.parent_T], 1.0)
     order = np.argsort(born_T - gone_T, kind="stable")
     nodes = order[tree.sizes_T[order] >= config.min_cells][: config.regions_per_tree]
-    return Pool(*tree.members(nodes), gone_T[nodes], 1 - born_T[nodes])
+    alive_T = np.minimum(num_leaves, 2 * num_leaves - 1 - np.arange(len(born_T)))  # each merge makes two into one
+    return Pool(*tree.members(nodes), gone_T[nodes], alive_T[nodes])
 
 
 def priors(pool: Pool, graph: RegionGraph, config: PoolConfig) -> NDArray[np.float64]:

@@ -109,8 +109,8 @@ def pooled_regions(graph: RegionGraph, config: ConquerConfig, size_hw: tuple[int
     Returns:
         At most ``config.pool.max_regions`` masks by falling score, which is what each adds to the agreement of a tree's
         regions on average. ``theta`` says how many regions its tree had when it came to be: 0 is one, and each 0.1 more
-        is twice as many, up to 1; ``level`` is 1 and one more for each such doubling. No parents, as regions of several
-        trees cross.
+        is twice as many, up to 1; ``level`` counts these doublings, from 1 to 10. No parents, as regions of several trees
+        cross.
     """
     trees = (merge_regions(graph, linkage) for linkage in config.pool.linkages)
     pool = Pool.concat([pool_of_tree(tree, config.pool) for tree in trees])
@@ -121,7 +121,7 @@ def pooled_regions(graph: RegionGraph, config: ConquerConfig, size_hw: tuple[int
         size_hw,
         rles_of_nodes(graph.labels_hw, best.indptr, best.leaves, size_hw),
         score=added / len(config.pool.linkages),
-        level=1 + np.floor(doublings_K),
+        level=np.maximum(1, np.floor(doublings_K)),  # 0 is for whole objects
         theta=doublings_K / _DOUBLINGS,
         source=source,
     )

@@ -2,7 +2,7 @@
 
 const listing = JSON.parse(document.getElementById("listing").textContent);
 const byId = (id) => document.getElementById(id);
-const state = { index: 0, mode: "cut", theta: 0.3, level: 0, opacity: 0.55, mask: NONE, hovered: NONE };
+const state = { index: 0, mode: "cut", theta: 0.4, level: 0, opacity: 0.55, mask: NONE, hovered: NONE };
 let image = null; // the one that is shown, decoded
 let photo = null; // its pixels
 let shown = []; // masks that are shown, by falling size
@@ -156,7 +156,7 @@ function showMasks() {
   const name = theta === 0 ? "θ 0, the roots" : theta === 1 ? "θ 1, the leaves" : `θ ${Number(theta.toFixed(3))}`;
   byId("theta-value").textContent = name;
   byId("theta").setAttribute("aria-valuetext", name);
-  drawMasks(byId("overlay"), image, photo, labels, state.opacity);
+  drawMasks(byId("overlay"), image, photo, labels, chooseColours(image, labels, shown), state.opacity);
   describeShown();
   light();
 }

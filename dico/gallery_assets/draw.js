@@ -6,16 +6,28 @@ const PLAIN = [200, 200, 196]; // where there is no photograph
 const LIT = [255, 196, 61];
 const PARENT = [64, 224, 240];
 
-/** A colour for each mask, far from its neighbours' numbers, the same at every granularity. */
-function maskColour(n) {
-  const hue = (n * 137.508 + 20) % 360;
-  const light = [0.56, 0.66, 0.48][n % 3];
-  const spread = 0.78 * Math.min(light, 1 - light);
-  const channel = (k) => {
-    const turn = (k + hue / 30) % 12;
-    return 255 * (light - spread * Math.max(-1, Math.min(turn - 3, 9 - turn, 1)));
-  };
-  return [channel(0), channel(8), channel(4)];
+const PALETTE = [
+  [230, 97, 40], [52, 131, 219], [242, 190, 48], [128, 82, 196], [84, 178, 72], [222, 82, 145],
+  [38, 178, 176], [160, 104, 60], [176, 206, 60], [110, 120, 232], [208, 60, 60], [150, 190, 230],
+];
+
+/** A colour for each mask that is shown: its own, or the next one that no mask beside it has. */
+function chooseColours(image, labels, shown) {
+  const beside = new Map(shown.map((n) => [n, new Set()]));
+  const height = image.view[0];
+  const meet = (a, b) => a !== b && a !== NONE && b !== NONE && (beside.get(a).add(b), beside.get(b).add(a));
+  for (let i = 0; i < labels.length; i++) {
+    if (i + height < labels.length) meet(labels[i], labels[i + height]);
+    if ((i + 1) % height) meet(labels[i], labels[i + 1]);
+  }
+  const chosen = new Map();
+  for (const n of shown) {
+    const taken = new Set([...beside.get(n)].map((other) => chosen.get(other)));
+    let index = n % PALETTE.length;
+    for (let tries = 0; taken.has(index) && tries < PALETTE.length; tries++) index = (index + 1) % PALETTE.length;
+    chosen.set(n, index);
+  }
+  return (n) => PALETTE[chosen.get(n)];
 }
 
 function fitCanvas(canvas, [height, width]) {
@@ -40,16 +52,15 @@ async function drawPhoto(canvas, image) {
 }
 
 /** Draws the masks of a label map over the photograph, with light borders; what no mask covers is dimmed. */
-function drawMasks(canvas, image, photo, labels, opacity) {
+function drawMasks(canvas, image, photo, labels, colourOf, opacity) {
   const context = fitCanvas(canvas, image.view);
   const [height, width] = image.view;
   const pixels = context.createImageData(width, height);
-  const colours = image.area.map((_, n) => maskColour(n));
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const to = 4 * (y * width + x), here = x * height + y, label = labels[here];
       const isBorder = (x + 1 < width && labels[here + height] !== label) || (y + 1 < height && labels[here + 1] !== label);
-      const colour = label === NONE ? SHADE : isBorder ? BORDER : colours[label];
+      const colour = label === NONE ? SHADE : isBorder ? BORDER : colourOf(label);
       const share = isBorder && label !== NONE ? 0.25 + 0.6 * opacity : opacity * (label === NONE ? 0.7 : 1);
       for (let k = 0; k < 3; k++) pixels.data[to + k] = photo[to + k] * (1 - share) + colour[k] * share;
       pixels.data[to + 3] = 255;

@@ -39,10 +39,16 @@ function readImage(index) {
   };
 }
 
-/** Every theta at which another set of masks is cut: 0 (as the lowest that occurs) gives the roots, 1 the leaves. */
+/**
+ * The granularities of the slider: thetas at which another set of masks is cut, a hundredth or more apart, so that the
+ * many fine masks do not take up most of its way. 0 (as the lowest that occurs) gives the roots, 1 the leaves.
+ */
 function granularities(theta) {
-  const found = [...new Set(theta)].sort((a, b) => a - b);
-  return [0, ...found.slice(1).filter((t) => t < 1), 1];
+  const stops = [0];
+  for (const t of [...new Set(theta)].sort((a, b) => a - b).slice(1)) {
+    if (t < 1 && t >= stops[stops.length - 1] + 0.01) stops.push(t);
+  }
+  return [...stops, 1];
 }
 
 /** The cut through the hierarchy: from each root down, the first mask as fine as theta, or a leaf. */

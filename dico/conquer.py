@@ -9,6 +9,8 @@ it looks at five neighbours by area; a region that several thresholds show is on
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -109,10 +111,11 @@ def pooled_regions(graph: RegionGraph, config: ConquerConfig, size_hw: tuple[int
     Returns:
         At most ``config.pool.max_regions`` masks by falling score, which is what each adds to the agreement of a tree's
         regions on average. ``theta`` says how many regions its tree had when it came to be: 0 is one, and each 0.1 more
-        is twice as many, up to 1; ``level`` counts these doublings, from 1 to 10. No parents, as regions of several trees
-        cross.
+        is twice as many, up to 1; ``level`` counts these doublings, from 1 to 10. No parents, as regions of several
+        trees cross.
     """
-    trees = (merge_regions(graph, linkage) for linkage in config.pool.linkages)
+    views = [graph, *(replace(graph, strength_E=strength_E) for strength_E in graph.more_strengths)]
+    trees = [merge_regions(view, linkage) for view in views for linkage in config.pool.linkages]
     pool = Pool.concat([pool_of_tree(tree, config.pool) for tree in trees])
     chosen, added = rank_regions(pool, graph, priors(pool, graph, config.pool), config.pool)
     best = pool.take(chosen)
@@ -120,7 +123,7 @@ def pooled_regions(graph: RegionGraph, config: ConquerConfig, size_hw: tuple[int
     return MaskSet.from_rles(
         size_hw,
         rles_of_nodes(graph.labels_hw, best.indptr, best.leaves, size_hw),
-        score=added / len(config.pool.linkages),
+        score=added / len(trees),
         level=np.maximum(1, np.floor(doublings_K)),  # 0 is for whole objects
         theta=doublings_K / _DOUBLINGS,
         source=source,

@@ -9,8 +9,18 @@ import pytest
 from dico.config import ConquerConfig, Linkage, PoolConfig
 from dico.conquer import pooled_regions
 from dico.features.base import RegionGraph
+from dico.features.graph import grid_graph
 from dico.merge_tree import MergeTree
-from dico.pooling import Pool, pool_of_tree
+from dico.merging import merge_regions
+from dico.pooling import Pool, areas, pool_of_tree, priors, rank_regions
+from tests.reference.pooling import (
+    contrast_by_loop,
+    greedy_by_loop,
+    masks_of,
+    persistence_by_loop,
+    satisfaction_by_loop,
+    total_satisfaction,
+)
 
 ONE_TREE = PoolConfig(linkages=(Linkage(),), min_cells=1)
 
@@ -21,6 +31,39 @@ def row_of_colours(angles):
     n = len(angles)
     edges_E2 = np.stack([np.arange(n - 1), np.arange(1, n)], axis=1).astype(np.int32)
     return RegionGraph(np.arange(n, dtype=np.int32)[None], edges_E2, feats_NC, np.ones(n, dtype=np.int64))
+
+
+def grid(size_hw, seed=0, *, with_borders=True):
+    """A graph of cells with random features, sizes and borders."""
+    rng = np.random.default_rng(seed)
+    graph = grid_graph(rng.uniform(0, 1, (*size_hw, 3)).astype(np.float32))
+    sizes_N = rng.integers(1, 9, size_hw[0] * size_hw[1])
+    if not with_borders:
+        return dataclasses.replace(graph, sizes_N=sizes_N)
+    strength_E, length_E = (rng.uniform(0.1, 1, len(graph.edges_E2)).astype(np.float32) for _ in range(2))
+    return dataclasses.replace(graph, sizes_N=sizes_N, strength_E=strength_E, length_E=10 * length_E)
+
+
+def pool_of(sets):
+    """A pool of given regions of equal standing."""
+    leaves = np.array([leaf for one in sets for leaf in one], dtype=np.int32)
+    indptr = np.cumsum([0] + [len(one) for one in sets], dtype=np.int64)
+    return Pool(indptr, leaves, np.ones(len(sets)), np.ones(len(sets), dtype=np.int64))
+
+
+def random_pool(graph, count, seed=0):
+    """Random regions, some of them nearly the same: the regions of trees over noisy copies of the graph."""
+    rng = np.random.default_rng(seed)
+    pools = []
+    for _ in range(3):
+        feats_NC = graph.feats_NC + rng.normal(0, 0.05, graph.feats_NC.shape).astype(np.float32)
+        tree = merge_regions(dataclasses.replace(graph, feats_NC=feats_NC), Linkage(boundary_weight=0.5))
+        pools.append(pool_of_tree(tree, dataclasses.replace(ONE_TREE, regions_per_tree=count // 3)))
+    return Pool.concat(pools)
+
+
+def sets_of(pool, regions):
+    return [frozenset(pool.leaves[pool.indptr[k] : pool.indptr[k + 1]].tolist()) for k in regions]
 
 
 def halves(count):
@@ -91,3 +134,172 @@ def test_at_most_so_many_regions(max_regions):
     masks = pooled_regions(row_of_colours(halves(16)), config, (1, 16), source="image")
     assert len(masks) == max_regions and set(masks.source) == {"image"}
     assert (np.diff(masks.score) <= 0).all()
+
+
+@pytest.mark.parametrize("min_iou", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize("seed", range(3))
+def test_ranking_equals_the_loop(seed, min_iou):
+    graph = grid((4, 5), seed)
+    pool = random_pool(graph, 45, seed)
+    prior_K = np.random.default_rng(seed).uniform(0.1, 1, len(pool))
+    chosen, added = rank_regions(pool, graph, prior_K, dataclasses.replace(ONE_TREE, min_iou=min_iou))
+    degree_KK = satisfaction_by_loop(masks_of(pool, 20), graph.sizes_N, min_iou)
+    expected, gains = greedy_by_loop(degree_KK, prior_K, len(pool))
+    # What is left of a gain by rounding may or may not be above 0.
+    count = int((np.array(gains) > 1e-9).sum())
+    assert sets_of(pool, chosen[:count]) == sets_of(pool, expected[:count])
+    assert added[:count] == pytest.approx(gains[:count])
+    assert (added[count:] <= 1e-9).all()
+
+
+def test_tied_ranking_equals_the_loop():
+    # Eight equal leaves in halves of halves: every overlap is a power of two, so sums are exact and ties are ties.
+    sets = [range(a, a + size) for size in (8, 4, 2, 1) for a in range(0, 8, size)]
+    sets = [*sets, *sets[::-1]]
+    graph, pool, prior_K = row_of_colours(halves(8)), pool_of(sets), np.ones(len(sets))
+    chosen, added = rank_regions(pool, graph, prior_K, dataclasses.replace(ONE_TREE, min_iou=0.0))
+    degree_KK = satisfaction_by_loop(masks_of(pool, 8), graph.sizes_N, 0.0)
+    expected, gains = greedy_by_loop(degree_KK, prior_K, len(sets))
+    assert (chosen.tolist(), added.tolist()) == (expected, gains)
+
+
+def test_one_region_and_none():
+    graph = row_of_colours(np.zeros(3))
+    chosen, added = rank_regions(pool_of([[0, 1]]), graph, np.array([0.7]), ONE_TREE)
+    assert chosen.tolist() == [0] and added.tolist() == pytest.approx([0.7])
+    chosen, added = rank_regions(pool_of([]), graph, np.zeros(0), ONE_TREE)
+    assert len(chosen) == len(added) == 0
+
+
+def test_regions_that_add_nothing_are_not_chosen():
+    graph = row_of_colours(np.zeros(4))
+    chosen, _ = rank_regions(pool_of([[0, 1], [2], [1, 0], [3]]), graph, np.array([1.0, 0.5, 0.4, 0.0]), ONE_TREE)
+    assert chosen.tolist() == [0, 1]  # the third is the first again, the fourth has no prior
+
+
+def test_disjoint_regions_come_by_their_priors():
+    prior_K = np.array([0.3, 0.9, 0.1, 0.5])
+    chosen, added = rank_regions(pool_of([[0], [1], [2], [3]]), row_of_colours(np.zeros(4)), prior_K, ONE_TREE)
+    assert chosen.tolist() == [1, 3, 0, 2] and added == pytest.approx([0.9, 0.5, 0.3, 0.1])
+
+
+def test_near_copies_come_late():
+    # Three of one region that differ by a cell in 20, and two others with less standing than any of them.
+    sets = [range(20), range(19), range(1, 20), range(20, 30), range(30, 40)]
+    prior_K = np.array([0.9, 0.8, 0.8, 0.5, 0.4])
+    chosen, _ = rank_regions(pool_of(sets), row_of_colours(np.zeros(40)), prior_K, ONE_TREE)
+    assert chosen[:3].tolist() == [0, 3, 4]
+
+
+def test_agreement_beats_a_higher_prior():
+    sets = [range(20), range(19), range(1, 20), range(20, 30)]
+    prior_K = np.array([0.5, 0.5, 0.5, 0.9])
+    chosen, added = rank_regions(pool_of(sets), row_of_colours(np.zeros(40)), prior_K, ONE_TREE)
+    assert chosen[:2].tolist() == [0, 3] and added[0] > 0.9
+
+
+def test_gains_fall_and_add_up_to_what_the_choice_is_worth():
+    graph = grid((5, 6))
+    pool = random_pool(graph, 60)
+    prior_K = priors(pool, graph, ONE_TREE)
+    chosen, added = rank_regions(pool, graph, prior_K, ONE_TREE)
+    assert len(chosen) == len(set(chosen.tolist())) == len(added) > 10
+    assert (np.diff(added) <= 0).all() and (added > 0).all()
+    degree_KK = satisfaction_by_loop(masks_of(pool, 30), graph.sizes_N, ONE_TREE.min_iou)
+    for size in (1, 5, len(chosen)):
+        assert added[:size].sum() == pytest.approx(total_satisfaction(chosen[:size], degree_KK, prior_K))
+
+
+def test_fewer_regions_are_a_prefix():
+    graph = grid((5, 6))
+    pool = random_pool(graph, 60)
+    prior_K = priors(pool, graph, ONE_TREE)
+    chosen, added = rank_regions(pool, graph, prior_K, ONE_TREE)
+    for size in (1, 4, 11):
+        fewer, gains = rank_regions(pool, graph, prior_K, dataclasses.replace(ONE_TREE, max_regions=size))
+        assert fewer.tolist() == chosen[:size].tolist() and gains.tolist() == added[:size].tolist()
+
+
+def test_the_order_of_the_pool_does_not_matter():
+    graph = grid((5, 6))
+    pool = random_pool(graph, 60)
+    prior_K = np.random.default_rng(1).uniform(0.1, 1, len(pool))
+    config = dataclasses.replace(ONE_TREE, max_regions=15)
+    chosen, added = rank_regions(pool, graph, prior_K, config)
+    order = np.random.default_rng(2).permutation(len(pool))
+    of_shuffled, gains = rank_regions(pool.take(order), graph, prior_K[order], config)
+    assert sets_of(pool, order[of_shuffled]) == sets_of(pool, chosen)
+    assert gains == pytest.approx(added)
+
+
+@pytest.mark.parametrize("with_borders", [True, False])
+def test_contrast_equals_the_loop(with_borders):
+    graph = grid((4, 6), with_borders=with_borders)
+    pool = random_pool(graph, 30)
+    alone = dataclasses.replace(ONE_TREE, height_power=0, contrast_power=1, size_power=0)
+    assert priors(pool, graph, alone) == pytest.approx(contrast_by_loop(masks_of(pool, 24), graph))
+
+
+def test_the_outline_of_two_squares():
+    # Four cells in a square; the strengths are of the edges 01, 02, 13, 23.
+    graph = dataclasses.replace(
+        grid_graph(np.ones((2, 2, 1), dtype=np.float32)),
+        strength_E=np.array([0.1, 0.9, 0.5, 0.3], dtype=np.float32),
+        length_E=np.array([1, 2, 2, 1], dtype=np.float32),
+    )
+    alone = dataclasses.replace(ONE_TREE, height_power=0, contrast_power=1, size_power=0)
+    assert priors(pool_of([[0, 1], [0], [0, 1, 2, 3]]), graph, alone) == pytest.approx(
+        [(2 * 0.9 + 2 * 0.5) / 4, (0.1 + 2 * 0.9) / 3, 0]
+    )
+
+
+def test_size_and_height_count_when_they_have_a_power():
+    graph = grid((2, 2))
+    pool = dataclasses.replace(pool_of([[0], [0, 1], [2, 3]]), height_K=np.array([0.2, 0.5, 1.0]))
+    none = dataclasses.replace(ONE_TREE, height_power=0, contrast_power=0, size_power=0)
+    assert priors(pool, graph, none).tolist() == [1, 1, 1]
+    share_K = areas(pool, graph) / graph.sizes_N.sum()
+    assert priors(pool, graph, dataclasses.replace(none, size_power=2)) == pytest.approx(share_K**2)
+    assert priors(pool, graph, dataclasses.replace(none, height_power=2)) == pytest.approx([0.04, 0.25, 1])
+
+
+def test_areas_are_in_cells():
+    graph = grid((4, 5))
+    pool = random_pool(graph, 30)
+    assert areas(pool, graph).tolist() == (masks_of(pool, 20) @ graph.sizes_N).tolist()
+    assert areas(pool_of([]), graph).tolist() == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_pool_of_a_tree_holds_what_outlasts_most_merges(seed):
+    tree = merge_regions(grid((4, 5), seed), Linkage(boundary_weight=1.0))
+    born, gone = persistence_by_loop(tree.children_M2, tree.height_M, tree.num_leaves)
+    everything = pool_of_tree(tree, ONE_TREE)
+    assert len(set(sets_of(everything, range(len(everything))))) == len(everything) == len(tree.parent_T)
+    pool = pool_of_tree(tree, dataclasses.replace(ONE_TREE, regions_per_tree=12, min_cells=6))
+    nodes = {frozenset(tree.members(np.array([node]))[1].tolist()): node for node in range(len(tree.parent_T))}
+    found = [nodes[one] for one in sets_of(pool, range(len(pool)))]
+    large = [node for node in range(len(tree.parent_T)) if tree.sizes_T[node] >= 6]
+    assert found == sorted(large, key=lambda node: (born[node] - gone[node], node))[:12]
+    assert pool.height_K == pytest.approx([gone[node] for node in found])
+
+
+def test_equal_regions_have_no_persistence_and_no_trouble():
+    graph = row_of_colours(np.zeros(8))
+    pool = pool_of_tree(merge_regions(graph, Linkage()), ONE_TREE)
+    assert np.isfinite(pool.height_K).all()
+    prior_K = priors(pool, graph, ONE_TREE)
+    assert np.isfinite(prior_K).all() and (prior_K >= 0).all()
+    _, added = rank_regions(pool, graph, prior_K, ONE_TREE)
+    assert np.isfinite(added).all()
+
+
+def test_pooled_regions_are_the_ranked_sets():
+    graph = grid((4, 5))
+    config = ConquerConfig(pool=dataclasses.replace(ONE_TREE, linkages=(Linkage(), Linkage(boundary_weight=2.0))))
+    masks = pooled_regions(graph, config, (8, 10), source="image")
+    assert len({mask_HW.tobytes() for mask_HW in masks.iter_decoded()}) == len(masks) > 5
+    for mask_HW in masks.iter_decoded():  # whole cells of the grid
+        assert np.array_equal(mask_HW, mask_HW[::2, ::2].repeat(2, axis=0).repeat(2, axis=1))
+    assert (masks.parent == -1).all() and (np.diff(masks.score) <= 0).all()
+    assert ((0 <= masks.theta) & (masks.theta <= 1)).all() and (masks.level >= 1).all()

@@ -12,7 +12,7 @@ from dico.features.base import RegionGraph
 from dico.features.graph import grid_graph
 from dico.merge_tree import MergeTree
 from dico.merging import merge_regions
-from dico.pooling import Pool, areas, pool_of_tree, priors, rank_regions
+from dico.pooling import Pool, pool_of_tree, priors, rank_regions
 from tests.reference.pooling import (
     contrast_by_loop,
     greedy_by_loop,
@@ -23,6 +23,7 @@ from tests.reference.pooling import (
 )
 
 ONE_TREE = PoolConfig(linkages=(Linkage(),), min_cells=1)
+POWERS = [entry.name for entry in dataclasses.fields(PoolConfig) if entry.name.endswith("_power")]
 
 
 def row_of_colours(angles):
@@ -60,6 +61,11 @@ def random_pool(graph, count, seed=0):
         tree = merge_regions(dataclasses.replace(graph, feats_NC=feats_NC), Linkage(boundary_weight=0.5))
         pools.append(pool_of_tree(tree, dataclasses.replace(ONE_TREE, regions_per_tree=count // 3)))
     return Pool.concat(pools)
+
+
+def only(**powers):
+    """A configuration in which no cue counts for a prior but the given ones."""
+    return dataclasses.replace(ONE_TREE, **{**dict.fromkeys(POWERS, 0), **powers})
 
 
 def sets_of(pool, regions):
@@ -236,8 +242,7 @@ def test_the_order_of_the_pool_does_not_matter():
 def test_contrast_equals_the_loop(with_borders):
     graph = grid((4, 6), with_borders=with_borders)
     pool = random_pool(graph, 30)
-    alone = dataclasses.replace(ONE_TREE, height_power=0, contrast_power=1, size_power=0)
-    assert priors(pool, graph, alone) == pytest.approx(contrast_by_loop(masks_of(pool, 24), graph))
+    assert priors(pool, graph, only(contrast_power=1)) == pytest.approx(contrast_by_loop(masks_of(pool, 24), graph))
 
 
 def test_the_outline_of_two_squares():
@@ -247,27 +252,34 @@ def test_the_outline_of_two_squares():
         strength_E=np.array([0.1, 0.9, 0.5, 0.3], dtype=np.float32),
         length_E=np.array([1, 2, 2, 1], dtype=np.float32),
     )
-    alone = dataclasses.replace(ONE_TREE, height_power=0, contrast_power=1, size_power=0)
-    assert priors(pool_of([[0, 1], [0], [0, 1, 2, 3]]), graph, alone) == pytest.approx(
+    assert priors(pool_of([[0, 1], [0], [0, 1, 2, 3]]), graph, only(contrast_power=1)) == pytest.approx(
         [(2 * 0.9 + 2 * 0.5) / 4, (0.1 + 2 * 0.9) / 3, 0]
     )
 
 
-def test_size_and_height_count_when_they_have_a_power():
-    graph = grid((2, 2))
-    pool = dataclasses.replace(pool_of([[0], [0, 1], [2, 3]]), height_K=np.array([0.2, 0.5, 1.0]))
-    none = dataclasses.replace(ONE_TREE, height_power=0, contrast_power=0, size_power=0)
-    assert priors(pool, graph, none).tolist() == [1, 1, 1]
-    share_K = areas(pool, graph) / graph.sizes_N.sum()
-    assert priors(pool, graph, dataclasses.replace(none, size_power=2)) == pytest.approx(share_K**2)
-    assert priors(pool, graph, dataclasses.replace(none, height_power=2)) == pytest.approx([0.04, 0.25, 1])
-
-
-def test_areas_are_in_cells():
+def test_every_cue_counts_by_its_power_alone():
     graph = grid((4, 5))
     pool = random_pool(graph, 30)
-    assert areas(pool, graph).tolist() == (masks_of(pool, 20) @ graph.sizes_N).tolist()
-    assert areas(pool_of([]), graph).tolist() == []
+    assert priors(pool, graph, only()).tolist() == [1] * len(pool)
+    product_K = np.ones(len(pool))
+    for name in POWERS:
+        cue_K = priors(pool, graph, only(**{name: 1}))
+        assert ((cue_K >= 0) & (cue_K <= 1)).all() and len(set(cue_K)) > 1
+        assert priors(pool, graph, only(**{name: 2})) == pytest.approx(cue_K**2)
+        product_K *= cue_K
+    assert priors(pool, graph, only(**dict.fromkeys(POWERS, 1))) == pytest.approx(product_K)
+
+
+def test_size_is_the_share_of_the_cells_and_height_is_the_trees():
+    graph = grid((4, 5))
+    pool = random_pool(graph, 30)
+    share_K = masks_of(pool, 20) @ graph.sizes_N / graph.sizes_N.sum()
+    assert priors(pool, graph, only(size_power=1)) == pytest.approx(share_K)
+    assert priors(pool, graph, only(height_power=1)) == pytest.approx(pool.height_K)
+
+
+def test_no_regions_have_no_priors():
+    assert priors(pool_of([]), grid((2, 2)), ONE_TREE).shape == (0,)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -302,4 +314,4 @@ def test_pooled_regions_are_the_ranked_sets():
     for mask_HW in masks.iter_decoded():  # whole cells of the grid
         assert np.array_equal(mask_HW, mask_HW[::2, ::2].repeat(2, axis=0).repeat(2, axis=1))
     assert (masks.parent == -1).all() and (np.diff(masks.score) <= 0).all()
-    assert ((0 <= masks.theta) & (masks.theta <= 1)).all() and (masks.level >= 1).all()
+    assert ((masks.theta >= 0) & (masks.theta <= 1)).all() and (masks.level >= 1).all()

@@ -104,7 +104,7 @@ def test_equal_evidence_everywhere(strength):
 def test_most_borders_are_at_most_1():
     edges_E2 = grid_edges((20, 20))
     cue_E = cues(edges_E2, np.random.default_rng(0).uniform(0, 1, len(edges_E2)), 400)
-    assert (cue_E <= 1).mean() >= 0.98 and 0 <= cue_E.min() and cue_E.max() <= 2
+    assert (cue_E <= 1).mean() >= 0.98 and cue_E.min() >= 0 and cue_E.max() <= 2
 
 
 def test_the_same_graph_gives_the_same_bytes():

@@ -43,7 +43,7 @@ def test_labels_are_in_range(size_hw):
     lightness_HW = np.random.default_rng(0).uniform(0, 100, size_hw).astype(np.float32)
     textons_HW = texton_map(lightness_HW, 24)
     assert textons_HW.dtype == np.int32 and textons_HW.shape == size_hw
-    assert 0 <= textons_HW.min() and textons_HW.max() < min(24, lightness_HW.size)
+    assert textons_HW.min() >= 0 and textons_HW.max() < min(24, lightness_HW.size)
 
 
 def test_the_same_image_gives_the_same_map():

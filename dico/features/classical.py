@@ -118,7 +118,9 @@ def boundary_evidence(
 
 def _reduce(image: Image, max_pixels: int) -> Image:
     scale = min(1.0, (max_pixels / (image.shape[0] * image.shape[1])) ** 0.5)
-    return resize_image(image, (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))))
+    # Of an image one pixel high, only the width can shrink.
+    height, width = (min(max(1, round(side * scale)), max_pixels) for side in image.shape[:2])
+    return resize_image(image, (height, width))
 
 
 def _along_borders(evidence_OHW: NDArray[np.float32], borders: Borders) -> NDArray[np.float64]:

@@ -131,25 +131,25 @@ class PoolConfig:
     linkages: tuple[Linkage, ...] = (
         Linkage(0.0, 1.0, 0.35),
         Linkage(0.3, 1.0, 0.2),
-        Linkage(0.3, 1.0, 0.35),
         Linkage(0.3, 1.0, 0.5),
-        Linkage(1.0, 1.0, 0.2),
-        Linkage(1.0, 1.0, 0.5),
+        Linkage(1.0, 1.0, 0.35),
     )
-    """One merge tree each."""
-    regions_per_tree: int = 600
+    """A merge tree each, for every kind of boundary evidence that the graph has."""
+    regions_per_tree: int = 500
     """Of each tree, so many regions enter the pool: those that outlast most merges."""
     min_cells: int = 16
     """Regions of fewer cells (pixels, for the classical extractor) do not enter."""
     max_regions: int = 500
     """The pool gives at most so many masks, the best first."""
-    min_iou: float = 0.5
+    min_iou: float = 0.65
     """An overlap of two regions up to this does not count as agreement."""
-    height_power: float = 1.5
+    height_power: float = 2.0
     """How much it counts for a region that what it is merged with is unlike it."""
-    contrast_power: float = 1.0
+    contrast_power: float = 2.0
     """How much the mean strength of its outline counts."""
-    size_power: float = 0.5
+    compactness_power: float = 0.7
+    """How much it counts that its outline is short for its area."""
+    size_power: float = 0.25
     """How much its share of the image counts."""
 
     def __post_init__(self) -> None:
@@ -158,7 +158,7 @@ class PoolConfig:
         _require(self.min_cells >= 1, "conquer.pool.min_cells", "at least 1", self.min_cells)
         _require(self.max_regions >= 1, "conquer.pool.max_regions", "at least 1", self.max_regions)
         _require(0 <= self.min_iou < 1, "conquer.pool.min_iou", "within [0, 1)", self.min_iou)
-        for name in ("height_power", "contrast_power", "size_power"):
+        for name in ("height_power", "contrast_power", "compactness_power", "size_power"):
             _require(getattr(self, name) >= 0, f"conquer.pool.{name}", "at least 0", getattr(self, name))
 
 

@@ -88,9 +88,9 @@ def pool_of_tree(tree: MergeTree, config: PoolConfig) -> Pool:
 def priors(pool: Pool, graph: RegionGraph, config: PoolConfig) -> NDArray[np.float64]:
     """How likely each region is worth a mask, before it is compared with others.
 
-    The product of its height in its tree, of the mean boundary strength along its outline (1 where the graph has no
-    strength), and of its share of the image, each to a power. Small regions are many and few of them are objects, hence
-    the power of size.
+    The product of four cues, each to a power: its height in its tree; the mean boundary strength along its border with
+    other regions (1 where the graph has no strength); its compactness, which is its area beside that of a circle with
+    its outline; and its share of the image, as small regions are many and few of them are objects.
 
     Args:
         pool: K regions.
@@ -100,24 +100,22 @@ def priors(pool: Pool, graph: RegionGraph, config: PoolConfig) -> NDArray[np.flo
     Returns:
         float64 (K,), at least 0.
     """
-    length_E = np.ones(len(graph.edges_E2)) if graph.length_E is None else graph.length_E.astype(np.float64)
-    sums_K2 = _outlines(
-        pool.indptr,
-        pool.leaves,
-        *_neighbours(graph.edges_E2, len(graph.sizes_N)),
-        np.ones(len(length_E)) if graph.strength_E is None else graph.strength_E.astype(np.float64),
-        length_E,
+    num_edges = len(graph.edges_E2)
+    length_E = np.ones(num_edges) if graph.length_E is None else graph.length_E.astype(np.float64)
+    strength_E = np.ones(num_edges) if graph.strength_E is None else graph.strength_E.astype(np.float64)
+    rows = _neighbours(graph.edges_E2, len(graph.sizes_N))
+    strength_K, border_K = _borders(pool.indptr, pool.leaves, *rows, strength_E * length_E, length_E).T
+    area_K = _sums(pool, graph.sizes_N)
+    contrast_K = strength_K / np.maximum(border_K, 1e-9)
+    outline_K = border_K + _sums(pool, _image_border(graph))
+    compactness_K = np.minimum(1.0, 4 * np.pi * area_K / np.maximum(outline_K, 1e-9) ** 2)
+    cues = (
+        (pool.height_K, config.height_power),
+        (contrast_K, config.contrast_power),
+        (compactness_K, config.compactness_power),
+        (area_K / graph.sizes_N.sum(), config.size_power),
     )
-    contrast_K = sums_K2[:, 0] / np.maximum(sums_K2[:, 1], 1e-9)
-    area_K = areas(pool, graph) / graph.sizes_N.sum()
-    prior_K = pool.height_K**config.height_power * contrast_K**config.contrast_power * area_K**config.size_power
-    return np.asarray(prior_K)
-
-
-def areas(pool: Pool, graph: RegionGraph) -> NDArray[np.float64]:
-    """float64 (K,): the number of cells of each region."""
-    sums = np.concatenate([[0.0], np.cumsum(graph.sizes_N[pool.leaves], dtype=np.float64)])
-    return np.asarray(sums[pool.indptr[1:]] - sums[pool.indptr[:-1]])
+    return np.asarray(np.prod([cue_K**power for cue_K, power in cues], axis=0))
 
 
 def rank_regions(
@@ -137,7 +135,7 @@ def rank_regions(
     Returns:
         int64 (R,) regions, and float64 (R,) what each added; falling.
     """
-    area_K = areas(pool, graph)
+    area_K = _sums(pool, graph.sizes_N)
     num_leaves = len(graph.sizes_N)
     holder = np.repeat(np.arange(len(pool), dtype=np.int32), np.diff(pool.indptr))
     by_leaf = np.argsort(pool.leaves, kind="stable")
@@ -145,6 +143,19 @@ def rank_regions(
     sizes_N = graph.sizes_N.astype(np.float64)
     pairs = _overlaps(pool.indptr, pool.leaves, leaf_indptr, holder[by_leaf], sizes_N, area_K, config.min_iou)
     return _greedy(*pairs, prior_K, min(config.max_regions, len(pool)))
+
+
+def _sums(pool: Pool, values_N: NDArray[np.integer]) -> NDArray[np.float64]:
+    """float64 (K,): the sum of a value of the leaves over each region."""
+    sums = np.concatenate([[0.0], np.cumsum(values_N[pool.leaves], dtype=np.float64)])
+    return np.asarray(sums[pool.indptr[1:]] - sums[pool.indptr[:-1]])
+
+
+def _image_border(graph: RegionGraph) -> NDArray[np.int64]:
+    """int64 (N,): how much of the image's border each leaf holds, in cells."""
+    labels_hw = graph.labels_hw
+    sides = np.concatenate([labels_hw[0], labels_hw[-1], labels_hw[:, 0], labels_hw[:, -1]])
+    return np.bincount(sides, minlength=len(graph.sizes_N))
 
 
 def _neighbours(
@@ -158,16 +169,16 @@ def _neighbours(
 
 
 @numba.njit(cache=True)
-def _outlines(
+def _borders(
     indptr: NDArray[np.int64],
     leaves: NDArray[np.int32],
     row_N: NDArray[np.int64],
     across: NDArray[np.int64],
     edge: NDArray[np.int64],
-    strength_E: NDArray[np.float64],
-    length_E: NDArray[np.float64],
+    first_E: NDArray[np.float64],
+    second_E: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """float64 (K, 2): along each region's border with others, the sum of strength times length, and of length."""
+    """float64 (K, 2): the sums of two values of the edges over each region's border with others."""
     sums_K2 = np.zeros((len(indptr) - 1, 2))
     inside_N = np.full(len(row_N) - 1, -1, dtype=np.int64)
     for k in range(len(sums_K2)):
@@ -176,8 +187,8 @@ def _outlines(
         for i in range(indptr[k], indptr[k + 1]):
             for j in range(row_N[leaves[i]], row_N[leaves[i] + 1]):
                 if inside_N[across[j]] != k:
-                    sums_K2[k, 0] += strength_E[edge[j]] * length_E[edge[j]]
-                    sums_K2[k, 1] += length_E[edge[j]]
+                    sums_K2[k, 0] += first_E[edge[j]]
+                    sums_K2[k, 1] += second_E[edge[j]]
     return sums_K2
 
 

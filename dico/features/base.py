@@ -27,6 +27,8 @@ class RegionGraph:
         sizes_N: int64 (N,): the number of cells of each node, all positive.
         strength_E: float32 (E,) in [0, 1]: boundary evidence along each edge, or None when there is none.
         length_E: float32 (E,): the length of each shared border in cells, or None for 1 everywhere.
+        more_strengths: Other boundary evidence along the same edges, float32 (E,) each, such as that of fine details
+            only; pooled merging makes trees of each.
     """
 
     labels_hw: NDArray[np.int32]
@@ -35,6 +37,7 @@ class RegionGraph:
     sizes_N: NDArray[np.int64]
     strength_E: NDArray[np.float32] | None = None
     length_E: NDArray[np.float32] | None = None
+    more_strengths: tuple[NDArray[np.float32], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The extractor that needs no weights: superpixels, the evidence along their borders, and what each looks like.
 
 Axes: H W pixels of the (reduced) image, h w cells of the grid, N superpixels, E borders, P pairs of pixels across a
-border, O orientations, B bins, C channels.
+border, K kinds of evidence, O orientations, X pixels in a row, B bins, C channels.
 
 Boundary evidence follows gPb (Arbelaez et al. 2011): histogram gradients of lightness, two colour axes and textons at
 several scales, read along each border's own direction, joined by a spectral cue. gPb's weights are fitted to human
@@ -34,10 +34,11 @@ from dico.image import Image, resize_image
 _LAB_RANGES = ((0.0, 100.0), (-50.0, 50.0), (-50.0, 50.0))
 _LAB_SIGMA = 0.7  # pixels: takes off the noise of the sensor and of JPEG
 _GRADIENT_BINS = 10
-_COLOUR_SCALES = (2, 4, 8)  # pixels
-_FINE_SCALES = (2, 4)
-_TEXTON_SCALES = (6, 12)
-_TEXTON_WEIGHT = 0.7
+_TEXTON_WEIGHT = 0.7  # of a texton gradient, beside 1 for a gradient of lightness or of a colour axis
+# Kinds of boundary evidence: the radii, in pixels, of its gradients of colour and of textons. The first is the main
+# one; the others see details and outlines that it averages away.
+_EVIDENCE = (((2, 4, 8), (6, 12)), ((2, 4), (6,)), ((8, 16), (12, 24)))
+_FINE = 1  # the kind that shares in where superpixels lie
 _WORD_RANGES = ((0.0, 100.0), (-40.0, 40.0), (-40.0, 40.0))
 _COLOUR_WORDS = 12
 _NUM_TEXTONS = 24
@@ -66,28 +67,37 @@ class ClassicalExtractor:
         small_HW3 = _reduce(image, max_pixels)
         lab_HW3 = np.asarray(rgb2lab(small_HW3), dtype=np.float32)
         textons_HW = texton_map(lab_HW3[..., 0], _NUM_TEXTONS)
-        colour_OHW, fine_HW, texture_OHW = boundary_evidence(lab_HW3, textons_HW)
-        evidence_OHW = colour_OHW + texture_OHW
-        labels_HW = superpixels(0.5 * (evidence_OHW.max(axis=0) + fine_HW), sigma=self.config.superpixel_sigma)
+        evidence_KOHW = boundary_evidence(lab_HW3, textons_HW)
+        labels_HW = superpixels(
+            0.5 * (evidence_KOHW[0].max(axis=0) + evidence_KOHW[_FINE].max(axis=0)), sigma=self.config.superpixel_sigma
+        )
         borders = find_borders(labels_HW)
-        local_E = _along_borders(evidence_OHW, borders)
-        embedding_NK = spectral_embedding(borders.edges_E2, local_E, borders.length_E, int(labels_HW.max()) + 1)
-        strength_E = local_E + self.config.spectral_weight * spectral_strength(borders.edges_E2, embedding_NK)
+        local_KE = _along_borders(evidence_KOHW, borders)
+        num_nodes = int(labels_HW.max()) + 1
+        embeddings = [
+            spectral_embedding(borders.edges_E2, local_E, borders.length_E, num_nodes) for local_E in local_KE
+        ]
+        strength_E, *more_strengths = (
+            self._join(local_E, spectral_strength(borders.edges_E2, embedding_NK))
+            for local_E, embedding_NK in zip(local_KE, embeddings, strict=True)
+        )
         graph = RegionGraph(
             labels_hw=labels_HW,
             edges_E2=borders.edges_E2,
             feats_NC=_appearance(labels_HW, lab_HW3, textons_HW),
             sizes_N=np.bincount(labels_HW.ravel()),
-            strength_E=np.clip(strength_E, 0, 1).astype(np.float32),
+            strength_E=strength_E,
             length_E=borders.length_E,
+            more_strengths=tuple(more_strengths),
         )
         size_hw = (image.shape[0], image.shape[1])
-        return PatchFeatures(_embedding_grid(labels_HW, embedding_NK), _CELL, size_hw, graph)
+        return PatchFeatures(_embedding_grid(labels_HW, embeddings[0]), _CELL, size_hw, graph)
+
+    def _join(self, local_E: NDArray[np.float64], spectral_E: NDArray[np.float64]) -> NDArray[np.float32]:
+        return np.clip(local_E + self.config.spectral_weight * spectral_E, 0, 1).astype(np.float32)
 
 
-def boundary_evidence(
-    lab_HW3: NDArray[np.float32], textons_HW: NDArray[np.int32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+def boundary_evidence(lab_HW3: NDArray[np.float32], textons_HW: NDArray[np.int32]) -> NDArray[np.float32]:
     """Local evidence for a boundary at each pixel.
 
     Args:
@@ -95,25 +105,32 @@ def boundary_evidence(
         textons_HW: int32 (H, W).
 
     Returns:
-        float32 (O, H, W) of colour at all scales; float32 (H, W) of colour at the fine scales, its largest orientation,
-        weighted as the first and third together; float32 (O, H, W) of texture. The first and third add up to at most 1.
+        float32 (K, O, H, W) in [0, 1]: for each kind of evidence (all scales, fine, coarse) and each orientation, the
+        weighted mean of the gradients of lightness, the two colour axes and textons.
     """
     smooth_HW3 = gaussian_filter(lab_HW3, (_LAB_SIGMA, _LAB_SIGMA, 0), mode="nearest")
-    shape_OHW = (NUM_ORIENTATIONS, *textons_HW.shape)
-    colour_OHW, fine_OHW, texture_OHW = (np.zeros(shape_OHW, dtype=np.float32) for _ in range(3))
+    evidence_KOHW = np.zeros((len(_EVIDENCE), NUM_ORIENTATIONS, *textons_HW.shape), dtype=np.float32)
+    colour, textons = zip(*_EVIDENCE, strict=True)
     for channel, (low, high) in enumerate(_LAB_RANGES):
         bins_BHW = soft_bins(smooth_HW3[..., channel], low, high, _GRADIENT_BINS)
-        for scale in _COLOUR_SCALES:
-            gradients_OHW = oriented_gradients(bins_BHW, scale)
-            colour_OHW += gradients_OHW
-            if scale in _FINE_SCALES:
-                fine_OHW += gradients_OHW
-    bins_BHW = one_hot(textons_HW, _NUM_TEXTONS)
-    for scale in _TEXTON_SCALES:
-        texture_OHW += np.float32(_TEXTON_WEIGHT) * oriented_gradients(bins_BHW, scale)
-    total = np.float32(len(_LAB_RANGES) * len(_COLOUR_SCALES) + _TEXTON_WEIGHT * len(_TEXTON_SCALES))
-    fine_HW = np.divide(fine_OHW.max(axis=0), np.float32(len(_LAB_RANGES) * len(_FINE_SCALES)))
-    return np.divide(colour_OHW, total), fine_HW, np.divide(texture_OHW, total)
+        _add_gradients(evidence_KOHW, bins_BHW, colour, 1.0)
+    _add_gradients(evidence_KOHW, one_hot(textons_HW, _NUM_TEXTONS), textons, _TEXTON_WEIGHT)
+    for evidence_OHW, (colour_scales, texton_scales) in zip(evidence_KOHW, _EVIDENCE, strict=True):
+        evidence_OHW /= len(_LAB_RANGES) * len(colour_scales) + _TEXTON_WEIGHT * len(texton_scales)
+    return evidence_KOHW
+
+
+def _add_gradients(
+    evidence_KOHW: NDArray[np.float32],
+    bins_BHW: NDArray[np.float32],
+    scales_of_kinds: Sequence[Sequence[int]],
+    weight: float,
+) -> None:
+    for scale in sorted({scale for scales in scales_of_kinds for scale in scales}):
+        gradients_OHW = np.float32(weight) * oriented_gradients(bins_BHW, scale)
+        for evidence_OHW, scales in zip(evidence_KOHW, scales_of_kinds, strict=True):
+            if scale in scales:
+                evidence_OHW += gradients_OHW
 
 
 def _reduce(image: Image, max_pixels: int) -> Image:
@@ -123,12 +140,15 @@ def _reduce(image: Image, max_pixels: int) -> Image:
     return resize_image(image, (height, width))
 
 
-def _along_borders(evidence_OHW: NDArray[np.float32], borders: Borders) -> NDArray[np.float64]:
-    """float64 (E,): the mean evidence on each border's two sides, for a boundary of the border's own direction."""
-    width = evidence_OHW.shape[2]
-    orientation_P = normal_orientation(borders, width, len(evidence_OHW))
-    evidence_OX = evidence_OHW.reshape(len(evidence_OHW), -1)
-    return borders.mean(evidence_OX[orientation_P[:, None], borders.pixels_P2].mean(axis=1))
+def _along_borders(evidence_KOHW: NDArray[np.float32], borders: Borders) -> list[NDArray[np.float64]]:
+    """K times float64 (E,): the mean evidence on each border's two sides, for a boundary of the border's direction."""
+    num_orientations, width = evidence_KOHW.shape[1], evidence_KOHW.shape[3]
+    orientation_P = normal_orientation(borders, width, num_orientations)
+    evidence_KOX = evidence_KOHW.reshape(len(evidence_KOHW), num_orientations, -1)
+    return [
+        borders.mean(evidence_OX[orientation_P[:, None], borders.pixels_P2].mean(axis=1))
+        for evidence_OX in evidence_KOX
+    ]
 
 
 def _appearance(

@@ -14,6 +14,7 @@ from dico.merge_tree import MergeTree
 from dico.merging import merge_regions
 from dico.pooling import Pool, pool_of_tree, priors, rank_regions
 from tests.reference.pooling import (
+    compactness_by_loop,
     contrast_by_loop,
     greedy_by_loop,
     masks_of,
@@ -35,12 +36,12 @@ def row_of_colours(angles):
 
 
 def grid(size_hw, seed=0, *, with_borders=True):
-    """A graph of cells with random features, sizes and borders."""
+    """A graph of cells with random features and, unless it is plain, random sizes and borders."""
     rng = np.random.default_rng(seed)
     graph = grid_graph(rng.uniform(0, 1, (*size_hw, 3)).astype(np.float32))
-    sizes_N = rng.integers(1, 9, size_hw[0] * size_hw[1])
     if not with_borders:
-        return dataclasses.replace(graph, sizes_N=sizes_N)
+        return graph
+    sizes_N = rng.integers(1, 9, size_hw[0] * size_hw[1])
     strength_E, length_E = (rng.uniform(0.1, 1, len(graph.edges_E2)).astype(np.float32) for _ in range(2))
     return dataclasses.replace(graph, sizes_N=sizes_N, strength_E=strength_E, length_E=10 * length_E)
 
@@ -245,6 +246,23 @@ def test_contrast_equals_the_loop(with_borders):
     assert priors(pool, graph, only(contrast_power=1)) == pytest.approx(contrast_by_loop(masks_of(pool, 24), graph))
 
 
+@pytest.mark.parametrize("with_borders", [True, False])
+def test_compactness_equals_the_loop(with_borders):
+    graph = grid((4, 6), with_borders=with_borders)
+    pool = random_pool(graph, 30)
+    compactness_K = priors(pool, graph, only(compactness_power=1))
+    assert compactness_K == pytest.approx(compactness_by_loop(masks_of(pool, 24), graph))
+    assert len(set(compactness_K)) > 5
+
+
+def test_a_square_is_more_compact_than_a_bar():
+    graph = grid_graph(np.ones((6, 8, 1), dtype=np.float32))
+    square, bar = [9, 10, 17, 18], [9, 10, 11, 12]
+    assert priors(pool_of([square, bar, range(48)]), graph, only(compactness_power=1)) == pytest.approx(
+        [4 * np.pi * 4 / 8**2, 4 * np.pi * 4 / 10**2, 4 * np.pi * 48 / 28**2]
+    )
+
+
 def test_the_outline_of_two_squares():
     # Four cells in a square; the strengths are of the edges 01, 02, 13, 23.
     graph = dataclasses.replace(
@@ -304,6 +322,19 @@ def test_equal_regions_have_no_persistence_and_no_trouble():
     assert np.isfinite(prior_K).all() and (prior_K >= 0).all()
     _, added = rank_regions(pool, graph, prior_K, ONE_TREE)
     assert np.isfinite(added).all()
+
+
+def test_every_kind_of_evidence_has_its_trees():
+    """Four cells in a row, alike: one kind of evidence parts them in the middle, the other beside it."""
+    middle_E, beside_E = (np.array(values, dtype=np.float32) for values in ([0.1, 0.9, 0.1], [0.9, 0.1, 0.2]))
+    graph = dataclasses.replace(row_of_colours(np.zeros(4)), strength_E=middle_E)
+    config = ConquerConfig(pool=dataclasses.replace(ONE_TREE, linkages=(Linkage(boundary_weight=1.0),)))
+
+    def found(graph):
+        return {tuple(mask_HW[0].astype(int)) for mask_HW in pooled_regions(graph, config, (1, 4), source="").decode()}
+
+    assert (1, 1, 0, 0) in found(graph) and (0, 1, 1, 1) not in found(graph)
+    assert {(1, 1, 0, 0), (0, 1, 1, 1)} <= found(dataclasses.replace(graph, more_strengths=(beside_E,)))
 
 
 def test_pooled_regions_are_the_ranked_sets():

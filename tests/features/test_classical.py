@@ -32,7 +32,8 @@ def halves(size_hw, left, right):
 
 
 def bytes_of(features):
-    arrays = {**vars(features), **vars(features.graph)}
+    graph = features.graph
+    arrays = {**vars(features), **vars(graph), **dict(enumerate(graph.more_strengths))}
     return {name: value.tobytes() for name, value in arrays.items() if isinstance(value, np.ndarray)}
 
 
@@ -65,8 +66,9 @@ def test_the_graph_is_one(image):
     assert np.array_equal(graph.edges_E2, borders.edges_E2) and np.array_equal(graph.length_E, borders.length_E)
     assert graph.feats_NC.dtype == np.float32 and len(graph.feats_NC) == num_nodes
     assert np.isfinite(graph.feats_NC).all() and (np.linalg.norm(graph.feats_NC, axis=1) > 0).all()
-    assert graph.strength_E.dtype == np.float32 and graph.strength_E.shape == (num_edges,)
-    assert np.isfinite(graph.strength_E).all() and ((graph.strength_E >= 0) & (graph.strength_E <= 1)).all()
+    for strength_E in (graph.strength_E, *graph.more_strengths):
+        assert strength_E.dtype == np.float32 and strength_E.shape == (num_edges,)
+        assert np.isfinite(strength_E).all() and ((strength_E >= 0) & (strength_E <= 1)).all()
 
 
 @pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES.keys())
@@ -110,9 +112,9 @@ def test_the_strongest_borders_are_those_of_the_thing():
     outline_E = (ends_E2.min(axis=1) < 0.1) & (ends_E2.max(axis=1) > 0.9)
     elsewhere_E = (ends_E2.max(axis=1) < 0.1) | (ends_E2.min(axis=1) > 0.9)
     assert outline_E.sum() > 5 and elsewhere_E.sum() > 50
-    usual = np.median(graph.strength_E[outline_E])
-    assert usual > 2 * np.median(graph.strength_E[elsewhere_E])
-    assert usual > np.percentile(graph.strength_E[elsewhere_E], 95)
+    for strength_E in (graph.strength_E, *graph.more_strengths):
+        assert np.median(strength_E[outline_E]) > 2 * np.median(strength_E[elsewhere_E])
+        assert np.median(strength_E[outline_E]) > np.percentile(strength_E[elsewhere_E], 95)
 
 
 def test_texture_alone_tells_regions_apart():

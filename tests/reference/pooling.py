@@ -63,6 +63,25 @@ def contrast_by_loop(inside_KN, graph):
     return contrast
 
 
+def compactness_by_loop(inside_KN, graph):
+    """The area of each region beside that of a circle as long around; where it meets the image's border counts too."""
+    lengths = np.ones(len(graph.edges_E2)) if graph.length_E is None else graph.length_E
+    height, width = graph.labels_hw.shape
+    compactness = []
+    for inside_N in inside_KN:
+        outline = sum(
+            float(length)
+            for (a, b), length in zip(graph.edges_E2.tolist(), lengths, strict=True)
+            if inside_N[a] != inside_N[b]
+        )
+        for y in range(height):
+            for x in range(width):
+                sides_at_the_border = (y == 0) + (y == height - 1) + (x == 0) + (x == width - 1)
+                outline += sides_at_the_border * inside_N[graph.labels_hw[y, x]]
+        compactness.append(min(1.0, 4 * np.pi * graph.sizes_N[inside_N].sum() / outline**2))
+    return compactness
+
+
 def persistence_by_loop(children_M2, height_M, num_leaves):
     """When each node of a tree is born and merged, as shares of the last merge's dissimilarity: two lists."""
     dissimilarity = [1 - float(height) for height in height_M]

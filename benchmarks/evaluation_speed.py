@@ -8,8 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +19,7 @@ from dico.evaluate import MAX_DETS, evaluate_masks
 from dico.masks import MaskSet
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.measure import figure, print_figures, timed
 from tests.reference.coco_eval import coco_figures
 
 SIZE_HW = (321, 481)
@@ -48,16 +48,11 @@ def make_input(n_images: int, n_masks: int) -> tuple[dict[str, Any], dict[int, M
     return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}, predictions
 
 
-def timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.perf_counter()
-    return function(), time.perf_counter() - start
-
-
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--masks", type=int, default=1000)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     annotations, predictions = make_input(arguments.images, arguments.masks)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "annotations.json"
@@ -72,9 +67,9 @@ def main() -> None:
     print(report.table())
     print(f"\n{arguments.images} images x {arguments.masks} masks x {TRUTHS_PER_IMAGE} ground truths; equal to 1e-9")
     print(f"ours {ours_s:.2f} s ({with_intervals_s:.2f} s with 1,000 resamples), pycocotools {theirs_s:.2f} s")
-    result = {"name": "evaluation", "value": ours_s, "reference": theirs_s, "ratio": theirs_s / ours_s, "unit": "s"}
-    print(json.dumps(result))
+    print_figures([figure("evaluation", ours_s, theirs_s, "s")])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,42 +6,29 @@ python benchmarks/ncut_speed.py [--side 60] [--channels 768]
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from dico.affinity import binary_affinity
 from dico.config import DivideConfig
 from dico.ncut import normalised_cut
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.measure import best_time, figure, one_core, print_figures
 from tests.reference.features import blob_features
 from tests.reference.ncut import cut_of, dense_affinity, second_eigenvectors
 
 TAU, EPS = DivideConfig().tau, DivideConfig().eps
 
 
-def best_time(function: Callable[[], Any], runs: int) -> tuple[Any, float]:
-    """The result of a function and the shortest time of several runs, in seconds."""
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        result = function()
-        times.append(time.perf_counter() - start)
-    return result, min(times)
-
-
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=60)
     parser.add_argument("--channels", type=int, default=768)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     size_hw = (arguments.side, arguments.side)
     inputs = {
         "smooth": blob_features(size_hw, arguments.channels),
@@ -67,12 +54,11 @@ def main() -> None:
         theirs.append((eigh_s, eigh_s + dense_build_s))
     results = []
     for i, part in enumerate(("eigenvector and sides", "from features")):
-        value, reference = ours[0][i], theirs[0][i]
-        title = f"ncut {arguments.side}x{arguments.side}, {part}"
-        results.append({"name": title, "value": value, "reference": reference, "ratio": reference / value, "unit": "s"})
-    print(json.dumps(results))
+        results.append(figure(f"ncut {arguments.side}x{arguments.side}, {part}", ours[0][i], theirs[0][i], "s"))
+    print_figures(results)
+    return 0
 
 
 if __name__ == "__main__":
-    with threadpool_limits(1):
-        main()
+    with one_core():
+        sys.exit(main())

@@ -1,7 +1,8 @@
 """Every benchmark beside this file, one after the other, and their figures as one table.
 
 Each benchmark prints as its last line a JSON object (or a list of them) with ``name``, ``value``, ``reference``,
-``ratio`` and ``unit``. One that fails does not stop the others, but the exit code is then 1.
+``ratio`` and ``unit``. One that fails does not stop the others, but the exit code is then 1. One that lacks an input
+(the photographs with human masks) says what it needs, ends with the exit code 77, and is no failure.
 
 Example:
     python benchmarks/run_all.py
@@ -20,15 +21,28 @@ from pathlib import Path
 from typing import Any
 
 COLUMNS = ("name", "value", "reference", "ratio", "unit")
+SKIPPED = 77
+"""Exit code of a benchmark that lacks an input; that of Automake's tests."""
+MAIN_GUARD = 'if __name__ == "__main__":'
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one benchmark gave: its figures, or what went wrong."""
+    """What one benchmark gave: its figures, what went wrong, or what it lacks."""
 
     script: str
     figures: tuple[dict[str, Any], ...] = ()
     failure: str = ""
+    skipped: str = ""
+
+
+def find_scripts(folder: Path) -> dict[str, Path]:
+    """The benchmarks of a folder by name: the files that do something when run; the others are what these share."""
+    return {
+        path.stem: path
+        for path in sorted(folder.glob("*.py"))
+        if path.name != Path(__file__).name and MAIN_GUARD in path.read_text(encoding="utf-8")
+    }
 
 
 def run_script(script: Path) -> Outcome:
@@ -39,9 +53,11 @@ def run_script(script: Path) -> Outcome:
         for line in process.stdout or ():
             print(line, end="", flush=True)
             lines.append(line.strip())
+    last = next((line for line in reversed(lines) if line), "")
+    if process.returncode == SKIPPED:
+        return Outcome(script.name, skipped=last)
     if process.returncode:
         return Outcome(script.name, failure=f"exit code {process.returncode}")
-    last = next((line for line in reversed(lines) if line), "")
     return read_figures(script.name, last)
 
 
@@ -65,11 +81,14 @@ def read_figures(name: str, line: str) -> Outcome:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """All figures in aligned columns, then the failures."""
+    """All figures in aligned columns, then what was skipped, then the failures."""
     rows = [COLUMNS, *(tuple(_text(row[key]) for key in COLUMNS) for outcome in outcomes for row in outcome.figures)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, *(f"FAILED {o.script}: {o.failure}" for o in outcomes if o.failure)])
+    lines += [f"{outcome.script} {outcome.skipped}" for outcome in outcomes if outcome.skipped]
+    return "\n".join(
+        [*lines, *(f"FAILED {outcome.script}: {outcome.failure}" for outcome in outcomes if outcome.failure)]
+    )
 
 
 def _text(value: Any) -> str:
@@ -81,9 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run these alone (file names without .py)")
     arguments = parser.parse_args(argv)
-    scripts = {
-        path.stem: path for path in sorted(Path(__file__).parent.glob("*.py")) if path.stem != Path(__file__).stem
-    }
+    scripts = find_scripts(Path(__file__).parent)
     unknown = set(arguments.only or ()) - scripts.keys()
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; choose from {', '.join(scripts)}")

@@ -2,11 +2,13 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "run_all.py"
+MAIN = 'if __name__ == "__main__":\n    pass'
 GOOD = """print("slow part done")
 print('{"name": "merging", "value": 0.5, "reference": 60.0, "ratio": 120.0, "unit": "s"}')
 """
@@ -21,7 +23,7 @@ def run_in(tmp_path):
     def run(*arguments, **scripts):
         shutil.copy(SCRIPT, tmp_path)
         for name, source in scripts.items():
-            (tmp_path / f"{name}.py").write_text(source)
+            (tmp_path / f"{name}.py").write_text(f"{MAIN}\n{textwrap.indent(source, '    ')}")
         command = [sys.executable, str(tmp_path / SCRIPT.name), *arguments]
         return subprocess.run(command, capture_output=True, text=True)
 
@@ -51,6 +53,18 @@ def test_one_that_fails_does_not_stop_the_others(run_in):
         "FAILED c.py: its last line lacks value, reference, ratio, unit",
         "FAILED e.py: its last line is not JSON: ''",
     ]
+
+
+def test_one_that_lacks_an_input_is_no_failure(run_in):
+    done = run_in(a="print('skipped: needs photographs')\nraise SystemExit(77)", b=GOOD)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "a.py skipped: needs photographs"
+    assert "merging  0.5" in done.stdout
+
+
+def test_what_benchmarks_share_is_not_run(run_in, tmp_path):
+    (tmp_path / "clock.py").write_text("1 / 0\n")
+    assert run_in(good=GOOD).returncode == 0
 
 
 def test_some_can_be_chosen(run_in):

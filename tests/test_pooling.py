@@ -252,7 +252,7 @@ def test_compactness_equals_the_loop(with_borders):
     pool = random_pool(graph, 30)
     compactness_K = priors(pool, graph, only(compactness_power=1))
     assert compactness_K == pytest.approx(compactness_by_loop(masks_of(pool, 24), graph))
-    assert len(set(compactness_K)) > 5
+    assert len(set(compactness_K)) > 3
 
 
 def test_a_square_is_more_compact_than_a_bar():

@@ -126,6 +126,10 @@ def test_basins_end_at_ridges(sigma):
     assert np.unique(labels_HW).tolist() == [0, 1, 2, 3]
 
 
+def test_a_slanted_valley_is_one_basin():
+    assert superpixels(1 - np.eye(7), sigma=0).max() == 0
+
+
 def test_smoothing_makes_fewer_superpixels():
     boundary_HW = np.random.default_rng(0).uniform(0, 1, (60, 50))
     counts = [superpixels(boundary_HW, sigma=sigma).max() + 1 for sigma in (0, 1, 2, 4)]

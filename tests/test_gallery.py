@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 import json
 import re
 import shutil
@@ -267,6 +268,28 @@ def test_browser_draws_every_mask_where_it_is(store: MaskStore, tmp_path: Path, 
     assert texts["mask-title"] == "Mask 2"
     facts = re.sub(r"\s+", " ", texts["mask-facts"])
     assert facts == "size 768 px (25 %), small score 0.123 level 1 theta 0.3 parent mask 1 source conquer"
+
+
+@pytest.mark.browser
+def test_browser_neighbours_differ_in_colour_and_the_slider_moves_evenly(
+    store: MaskStore, tmp_path: Path, browse: Any
+) -> None:
+    write_gallery(store, tmp_path / "gallery.html")
+    script = """
+        // Stripes of masks that have the same colour of their own.
+        const stripes = [0, 12, 24, 36], height = 3;
+        const striped = Int32Array.from(stripes.flatMap((n) => [n, n, n]));
+        const colourOf = chooseColours({ view: [height, stripes.length] }, striped, stripes);
+        const colours = stripes.map((n) => colourOf(n).join());
+        const fine = Array.from({ length: 500 }, (_, i) => 0.5 + i / 2000);
+        document.body.dataset.result = JSON.stringify({ colours, stops: granularities([0, 0.1, ...fine, 1]) });
+    """
+    result = json.loads(browse(tmp_path / "gallery.html", script=script)["result"])
+    assert all(a != b for a, b in itertools.pairwise(result["colours"]))
+    assert result["colours"][0] == result["colours"][2]  # its own where it can
+    stops = result["stops"]
+    assert stops[:3] == [0, 0.1, 0.5] and stops[-1] == 1
+    assert np.diff(stops).min() >= 0.01 - 1e-9 and len(stops) > 20
 
 
 @pytest.mark.browser

@@ -54,14 +54,15 @@ def pool_of(sets):
 
 
 def random_pool(graph, count, seed=0):
-    """Random regions, some of them nearly the same: the regions of trees over noisy copies of the graph."""
+    """Regions of more than one leaf, many of them nearly the same: of trees over noisy copies of the graph."""
     rng = np.random.default_rng(seed)
     pools = []
-    for _ in range(3):
-        feats_NC = graph.feats_NC + rng.normal(0, 0.05, graph.feats_NC.shape).astype(np.float32)
+    for _ in range(4):
+        feats_NC = graph.feats_NC + rng.normal(0, 0.1, graph.feats_NC.shape).astype(np.float32)
         tree = merge_regions(dataclasses.replace(graph, feats_NC=feats_NC), Linkage(boundary_weight=0.5))
-        pools.append(pool_of_tree(tree, dataclasses.replace(ONE_TREE, regions_per_tree=count // 3)))
-    return Pool.concat(pools)
+        pools.append(pool_of_tree(tree, ONE_TREE))
+    pool = Pool.concat(pools)
+    return pool.take(rng.permutation(np.flatnonzero(np.diff(pool.indptr) > 1))[:count])
 
 
 def only(**powers):

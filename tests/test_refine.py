@@ -12,7 +12,7 @@ from dico.masks import MaskSet
 from dico.refine import build_refiner
 from dico.refine.base import look, surroundings, survivors, whole
 from dico.refine.crf import disjoint_layers
-from dico.refine.guided import contrast_guide, guided_filter
+from dico.refine.guided import Colours, guided_filter
 from tests.reference import refine as reference
 
 SIZE_HW = (96, 128)
@@ -77,7 +77,7 @@ def test_a_shared_crf_equals_one_crf_for_each_mask():
     pytest.importorskip("pydensecrf")
     image, true_NHW = four_squares()
     start_NHW = np.roll(true_NHW, (3, 1), axis=(1, 2))
-    config = RefineConfig(min_iou=0.0)
+    config = RefineConfig(method="crf", min_iou=0.0)
     refined = build_refiner(config).refine(image, MaskSet.from_arrays(start_NHW))
     expected = MaskSet.from_arrays(np.stack([reference.binary_crf(image, mask_HW, config) for mask_HW in start_NHW]))
     assert agreement(refined, expected).min() > 0.98
@@ -222,7 +222,7 @@ def test_the_guide_shows_an_edge_between_equally_bright_colours():
     left_HW = np.zeros((8, 8), dtype=bool)
     left_HW[:, :4] = True
     pixels = np.where(left_HW[:, :, None], (200, 50, 50), (50, 200, 50)).astype(np.uint8)
-    guide_hw = contrast_guide(pixels, left_HW)
+    guide_hw = Colours.of(pixels).contrast(left_HW)
     assert np.ptp(guide_hw[left_HW]) < 1e-9
     assert guide_hw[left_HW].min() - guide_hw[~left_HW].max() > 0.5
 
@@ -230,7 +230,7 @@ def test_the_guide_shows_an_edge_between_equally_bright_colours():
 @pytest.mark.parametrize("mask_hw", [np.zeros((2, 2), bool), np.ones((2, 2), bool), np.eye(2, dtype=bool)])
 def test_the_guide_is_brightness_when_there_is_nothing_to_tell_apart(mask_hw):
     pixels = np.full((2, 2, 3), 255, dtype=np.uint8)
-    assert np.allclose(contrast_guide(pixels, mask_hw), 3**0.5)
+    assert np.allclose(Colours.of(pixels).contrast(mask_hw), 3**0.5)
 
 
 def test_no_mask_is_decoded_at_the_size_of_a_large_image():

@@ -43,7 +43,7 @@ class ClassicalConfig:
     """An image with more pixels is reduced to so many (640 x 480)."""
     superpixel_sigma: float = 1.0
     """Smoothing of boundary evidence before superpixels are cut, in pixels; larger gives fewer of them."""
-    spectral_weight: float = 0.4
+    spectral_weight: float = 0.8
     """What the spectral cue adds to the strength of a boundary, beside local evidence at weight 1."""
 
     def __post_init__(self) -> None:
@@ -131,25 +131,26 @@ class PoolConfig:
     linkages: tuple[Linkage, ...] = (
         Linkage(0.0, 1.0, 0.35),
         Linkage(0.3, 1.0, 0.2),
-        Linkage(0.3, 1.0, 0.5),
-        Linkage(1.0, 1.0, 0.35),
+        Linkage(0.3, 1.0, 0.35),
+        Linkage(1.0, 1.0, 0.2),
+        Linkage(2.0, 1.0, 0.35),
     )
     """A merge tree each, for every kind of boundary evidence that the graph has."""
     regions_per_tree: int = 500
     """Of each tree, so many regions enter the pool: those that outlast most merges."""
     min_cells: int = 16
     """Regions of fewer cells (pixels, for the classical extractor) do not enter."""
-    max_regions: int = 500
+    max_regions: int = 450
     """The pool gives at most so many masks, the best first."""
-    min_iou: float = 0.65
+    min_iou: float = 0.7
     """An overlap of two regions up to this does not count as agreement."""
     height_power: float = 2.0
     """How much it counts for a region that what it is merged with is unlike it."""
     contrast_power: float = 2.0
     """How much the mean strength of its outline counts."""
-    compactness_power: float = 0.7
+    compactness_power: float = 1.0
     """How much it counts that its outline is short for its area."""
-    size_power: float = 0.25
+    size_power: float = 0.3
     """How much its share of the image counts."""
 
     def __post_init__(self) -> None:

@@ -77,24 +77,21 @@ class ClassicalExtractor:
         embeddings = [
             spectral_embedding(borders.edges_E2, local_E, borders.length_E, num_nodes) for local_E in local_KE
         ]
-        strength_E, *more_strengths = (
-            self._join(local_E, spectral_strength(borders.edges_E2, embedding_NK))
+        closed = [
+            local_E + self.config.spectral_weight * spectral_strength(borders.edges_E2, embedding_NK)
             for local_E, embedding_NK in zip(local_KE, embeddings, strict=True)
-        )
+        ]
         graph = RegionGraph(
             labels_hw=labels_HW,
             edges_E2=borders.edges_E2,
             feats_NC=_appearance(labels_HW, lab_HW3, textons_HW),
             sizes_N=np.bincount(labels_HW.ravel()),
-            strength_E=strength_E,
+            strength_E=local_KE[0].astype(np.float32),
             length_E=borders.length_E,
-            more_strengths=tuple(more_strengths),
+            more_strengths=tuple(np.clip(strength_E, 0, 1).astype(np.float32) for strength_E in closed),
         )
         size_hw = (image.shape[0], image.shape[1])
         return PatchFeatures(_embedding_grid(labels_HW, embeddings[0]), _CELL, size_hw, graph)
-
-    def _join(self, local_E: NDArray[np.float64], spectral_E: NDArray[np.float64]) -> NDArray[np.float32]:
-        return np.clip(local_E + self.config.spectral_weight * spectral_E, 0, 1).astype(np.float32)
 
 
 def boundary_evidence(lab_HW3: NDArray[np.float32], textons_HW: NDArray[np.int32]) -> NDArray[np.float32]:

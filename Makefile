@@ -19,7 +19,7 @@ $(BIN)/python:
 
 # Stamps: set-up runs again only when the requirements change.
 $(VENV)/.installed: setup.py constraints.txt | $(BIN)/python
-	$(PIP) -e '.[crf]'
+	$(PIP) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: setup.py constraints.txt | $(BIN)/python

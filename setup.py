@@ -16,7 +16,7 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["dico", "dico.*", "training", "training.*"]),
     package_data={"dico": ["py.typed", "gallery_assets/*"], "training": ["py.typed"]},
     install_requires=[

@@ -80,13 +80,9 @@ class MaskSet:
             raise ValueError("level must be at least 0 and theta within [0, 1]")
         if n and (self.parent.min() < NO_PARENT or self.parent.max() >= n):
             raise ValueError(f"parent must be -1 or an index below {n}, got {self.parent.min()}..{self.parent.max()}")
-        ancestor = self.parent.copy()
-        for _ in range(n):
-            if (ancestor == NO_PARENT).all():
-                return
-            ancestor = np.where(ancestor == NO_PARENT, NO_PARENT, self.parent[ancestor])
-        if (ancestor != NO_PARENT).any():
-            raise ValueError(f"parent must form a forest, got a cycle through mask {int(np.argmax(ancestor >= 0))}")
+        for generation, ancestor in enumerate(self._ancestors()):
+            if generation == n:
+                raise ValueError(f"parent must form a forest, got a cycle through mask {int(np.argmax(ancestor >= 0))}")
 
     # ---------------------------------------------------------------- making one
 
@@ -274,10 +270,8 @@ class MaskSet:
     def depth(self) -> NDArray[np.int32]:
         """int32 (N,): how many ancestors each mask has; 0 for a root."""
         depth = np.zeros(len(self), dtype=np.int32)
-        ancestor = self.parent
-        while (ancestor != NO_PARENT).any():
+        for ancestor in self._ancestors():
             depth += ancestor != NO_PARENT
-            ancestor = np.where(ancestor == NO_PARENT, NO_PARENT, self.parent[ancestor])
         return depth
 
     def at_theta(self, theta: float) -> MaskSet:
@@ -301,11 +295,16 @@ class MaskSet:
         is_leaf[self.parent[self.parent != NO_PARENT]] = False
         stops = (self.theta >= theta) | is_leaf
         taken_above = np.zeros(len(self), dtype=bool)
+        for ancestor in self._ancestors():
+            taken_above |= (ancestor != NO_PARENT) & stops[ancestor]
+        return self[stops & ~taken_above]
+
+    def _ancestors(self) -> Iterator[NDArray[np.int32]]:
+        """Yields each mask's parent, then its parent's parent, ... as long as any has one; -1 for those without."""
         ancestor = self.parent
         while (ancestor != NO_PARENT).any():
-            taken_above |= (ancestor != NO_PARENT) & stops[ancestor]
+            yield ancestor
             ancestor = np.where(ancestor == NO_PARENT, NO_PARENT, self.parent[ancestor])
-        return self[stops & ~taken_above]
 
     # ---------------------------------------------------------------- giving it away
 

@@ -24,7 +24,7 @@ METHODS = ["guided", "crf"]
 def needs_pydensecrf(request):
     method = getattr(request.node, "callspec", None) and request.node.callspec.params.get("method")
     if method == "crf":
-        pytest.importorskip("pydensecrf", reason="needs pydensecrf: pip install 'divide-and-conquer[crf]'")
+        pytest.importorskip("pydensecrf", reason="needs pydensecrf: pip install pydensecrf2")
 
 
 def four_squares():
@@ -166,7 +166,7 @@ def test_none_leaves_masks_alone():
 def test_a_missing_pydensecrf_names_both_ways_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
-    with pytest.raises(ImportError, match=r"pip install 'divide-and-conquer\[crf\]'.*refine\.method=guided"):
+    with pytest.raises(ImportError, match=r"pip install pydensecrf2.*refine\.method=guided"):
         build_refiner(RefineConfig(method="crf"))
     build_refiner(RefineConfig(method="guided"))
 

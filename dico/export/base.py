@@ -54,7 +54,7 @@ class ExportReport:
     def __str__(self) -> str:
         lines = [f"{self.output}: {self.masks:,} masks of {self.images:,} images ({self.format})"]
         if self.failed or self.pending:
-            lines.append(f"left out: {self.failed:,} images that failed, {self.pending:,} not labelled yet")
+            lines.append(f"images left out: {self.failed:,} failed, {self.pending:,} not labelled yet")
         return "\n".join([*lines, *self.notes])
 
 

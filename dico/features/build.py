@@ -32,7 +32,7 @@ def build_extractor(config: ExtractorConfig) -> Extractor:
         if (error.name or "").partition(".")[0] not in ("torch", "transformers", "safetensors"):
             raise
         raise ImportError(
-            f"extractor.name={config.name} needs the package {error.name}: pip install 'divide-and-conquer[hf]'. "
+            f"extractor.name={config.name} needs the package {error.name}: pip install torch transformers. "
             "The default, extractor.name=classical, needs neither it nor weights.",
             name=error.name,
         ) from error

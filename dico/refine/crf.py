@@ -130,6 +130,6 @@ def _pydensecrf() -> ModuleType:
         return importlib.import_module("pydensecrf.densecrf")
     except ImportError as error:
         raise ImportError(
-            "refine.method=crf needs pydensecrf, which is compiled on install: pip install 'divide-and-conquer[crf]'; "
+            "refine.method=crf needs pydensecrf, which is compiled on install: pip install pydensecrf2; "
             "or choose the refiner that needs no compiler: refine.method=guided"
         ) from error

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'divide-and-conquer[hf]'")
-transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'divide-and-conquer[hf]'")
+torch = pytest.importorskip("torch", reason="needs torch: pip install torch transformers")
+transformers = pytest.importorskip("transformers", reason="needs transformers: pip install torch transformers")
 
 from dico.config import ExtractorConfig  # noqa: E402
 from dico.features.backbone import load_backbone  # noqa: E402
@@ -319,7 +319,7 @@ def test_a_missing_package_names_the_command(tmp_path: Path, monkeypatch: pytest
     for module in [name for name in sys.modules if name.startswith("dico.features.") and name != "dico.features.build"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=r"pip install 'divide-and-conquer\[hf\]'.*extractor.name=classical"):
+    with pytest.raises(ImportError, match=r"pip install torch transformers.*extractor.name=classical"):
         build_extractor(ExtractorConfig(name="dino", weights=str(path)))
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'divide-and-conquer[hf]'")
-transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'divide-and-conquer[hf]'")
+torch = pytest.importorskip("torch", reason="needs torch: pip install torch transformers")
+transformers = pytest.importorskip("transformers", reason="needs transformers: pip install torch transformers")
 
 from dico.config import ExtractorConfig  # noqa: E402
 from dico.features.vit import VitExtractor  # noqa: E402

@@ -4,7 +4,7 @@ Prints one table for each set, in Markdown.
 
 Example:
     python benchmarks/ablation.py --sets bsds_train_consensus,parts --limit 20
-    python benchmarks/ablation.py --only "no divide" "no refinement"
+    python benchmarks/ablation.py --only "no spectral cue" "no refinement"
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ DEFAULT = "default"
 ONE_LINKAGE = "{feature_weight: 0.3, boundary_weight: 1.0, size_power: 0.35}"
 VARIATIONS = {
     DEFAULT: (),
-    "no divide": ("divide.max_masks=0",),
-    "no conquer": ("conquer.whole_image=none", "conquer.parts=false"),
-    "parts of whole objects, too": ("conquer.parts=true",),
+    "divide, three masks": ("divide.max_masks=3",),
+    "divide without conquer": ("divide.max_masks=3", "conquer.whole_image=none"),
+    "divide, and parts of its masks": ("divide.max_masks=3", "conquer.parts=true"),
     "one linkage": (f"conquer.pool.linkages=[{ONE_LINKAGE}]",),
     "one linkage at thresholds": (
         "conquer.whole_image=thresholds",

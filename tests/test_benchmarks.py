@@ -240,7 +240,7 @@ def test_quality_runs(dev_data, capsys):
 
 
 def test_ablation_runs(dev_data, capsys):
-    only = ["--only", "one linkage", "no conquer", "--", "refine.method=none"]
+    only = ["--only", "one linkage", "divide without conquer", "--", "refine.method=none"]
     assert ablation.main(["--sets", "smoke", "--limit", "1", "--workers", "1", "--resamples", "0", *only]) == 0
     default, changed, nothing = figures_of(capsys.readouterr().out)
     assert default["reference"] is None and changed["reference"] == default["value"]

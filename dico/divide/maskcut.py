@@ -35,7 +35,8 @@ class MaskCut:
         >>> feats_hwC = np.zeros((4, 6, 2), dtype=np.float32)
         >>> feats_hwC[..., 0] = 1
         >>> feats_hwC[1:3, 2:4] = [0, 1]
-        >>> masks = MaskCut(DivideConfig()).divide(np.zeros((8, 12, 3), np.uint8), PatchFeatures(feats_hwC, 2, (8, 12)))
+        >>> features = PatchFeatures(feats_hwC, 2, (8, 12))
+        >>> masks = MaskCut(DivideConfig(max_masks=3)).divide(np.zeros((8, 12, 3), np.uint8), features)
         >>> masks.boxes_xyxy[0].tolist()
         [4.0, 2.0, 8.0, 6.0]
     """

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -105,6 +106,7 @@ class DivideConfig:
         _require(self.max_masks >= 0, "divide.max_masks", "at least 0", self.max_masks)
         _require(-1 <= self.tau <= 1, "divide.tau", "within [-1, 1]", self.tau)
         _require(0 < self.eps < 1, "divide.eps", "within (0, 1)", self.eps)
+        _require(0 <= self.min_area_frac < 1, "divide.min_area_frac", "within [0, 1)", self.min_area_frac)
         _require(0 <= self.min_score < 1, "divide.min_score", "within [0, 1)", self.min_score)
 
 
@@ -195,6 +197,8 @@ class ConquerConfig:
         _require(falling and all(0 <= t <= 1 for t in self.thetas), "conquer.thetas", "falling in [0, 1]", self.thetas)
         _require(self.crop_size >= 1, "conquer.crop_size", "at least 1", self.crop_size)
         _require(self.min_patches >= 1, "conquer.min_patches", "at least 1", self.min_patches)
+        _require(0 <= self.min_inside <= 1, "conquer.min_inside", "within [0, 1]", self.min_inside)
+        _require(0 <= self.max_iou <= 1, "conquer.max_iou", "within [0, 1]", self.max_iou)
 
 
 @dataclass(frozen=True)
@@ -233,9 +237,16 @@ class RefineConfig:
         _require(self.method in methods, "refine.method", f"one of {', '.join(methods)}", self.method)
         _require(self.iterations >= 1, "refine.iterations", "at least 1", self.iterations)
         _require(self.unary_weight > 0, "refine.unary_weight", "above 0", self.unary_weight)
+        for name in ("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"):  # pydensecrf dies of a kernel without width
+            _require(0 < getattr(self, name) < math.inf, f"refine.{name}", "finite and above 0", getattr(self, name))
+        for name in ("gaussian_compat", "bilateral_compat"):
+            value = getattr(self, name)
+            _require(0 <= value < math.inf, f"refine.{name}", "finite and at least 0", value)
         _require(self.guided_radius >= 1, "refine.guided_radius", "at least 1", self.guided_radius)
         _require(self.guided_eps > 0, "refine.guided_eps", "above 0", self.guided_eps)
         _require(self.max_side >= 16, "refine.max_side", "at least 16", self.max_side)
+        _require(0 <= self.min_iou <= 1, "refine.min_iou", "within [0, 1]", self.min_iou)
+        _require(0 < self.max_area_frac <= 1, "refine.max_area_frac", "within (0, 1]", self.max_area_frac)
 
 
 @dataclass(frozen=True)
@@ -255,6 +266,7 @@ class SelectConfig:
         _require(self.max_masks >= 1, "select.max_masks", "at least 1", self.max_masks)
         _require(0 < self.max_iou <= 1, "select.max_iou", "within (0, 1]", self.max_iou)
         _require(self.min_area_px >= 0, "select.min_area_px", "at least 0", self.min_area_px)
+        _require(0 < self.min_inside_parent <= 1, "select.min_inside_parent", "within (0, 1]", self.min_inside_parent)
 
 
 @dataclass(frozen=True)
@@ -368,6 +380,8 @@ def _coerce(hint: Any, value: Any, name: str) -> Any:
         return tuple(_coerce(hint.__args__[0], item, name) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is float and isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)  # PyYAML takes 1e-4 for text, as YAML 1.1 asks for a point and a sign
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise TypeError(f"{name} must be of type {hint.__name__}, got {value!r}")
     return value

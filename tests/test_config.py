@@ -64,6 +64,11 @@ def test_override_values_are_read_as_yaml():
     assert config.divide.eps == 1e-3
 
 
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("2E3", 2e3), ("+1.5e+2", 150.0), ("1.0e-4", 1e-4)])
+def test_a_power_of_ten_is_a_number_however_it_is_written(text, value):
+    assert load_config(overrides=[f"refine.guided_eps={text}"]).refine.guided_eps == value
+
+
 def test_an_integer_is_a_number():
     assert load_config(overrides=["refine.gaussian_sxy=4"]).refine.gaussian_sxy == 4.0
     assert (
@@ -117,6 +122,17 @@ def test_mistakes_in_overrides(overrides, error, text):
         ("divide.max_masks=-1", "divide.max_masks must be at least 0, got -1"),
         ("divide.tau=1.5", r"divide.tau must be within [-1, 1], got 1.5"),
         ("divide.eps=0", r"divide.eps must be within (0, 1), got 0.0"),
+        ("divide.min_area_frac=1", "divide.min_area_frac must be within [0, 1), got 1.0"),
+        ("conquer.min_inside=2", "conquer.min_inside must be within [0, 1], got 2.0"),
+        ("conquer.max_iou=2", "conquer.max_iou must be within [0, 1], got 2.0"),
+        ("refine.gaussian_sxy=0", "refine.gaussian_sxy must be finite and above 0, got 0.0"),
+        ("refine.bilateral_sxy=.nan", "refine.bilateral_sxy must be finite and above 0, got nan"),
+        ("refine.bilateral_srgb=0", "refine.bilateral_srgb must be finite and above 0, got 0.0"),
+        ("refine.gaussian_compat=-1", "refine.gaussian_compat must be finite and at least 0, got -1.0"),
+        ("refine.bilateral_compat=.inf", "refine.bilateral_compat must be finite and at least 0, got inf"),
+        ("refine.min_iou=5", "refine.min_iou must be within [0, 1], got 5.0"),
+        ("refine.max_area_frac=0", "refine.max_area_frac must be within (0, 1], got 0.0"),
+        ("select.min_inside_parent=0", "select.min_inside_parent must be within (0, 1], got 0.0"),
         ("conquer.thetas=[0.2, 0.5]", r"conquer.thetas must be falling in [0, 1], got (0.2, 0.5)"),
         ("conquer.thetas=[0.5, 0.5]", "conquer.thetas must be falling"),
         ("conquer.thetas=[1.5]", "conquer.thetas must be falling"),

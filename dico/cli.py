@@ -6,6 +6,7 @@ import argparse
 import difflib
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.overrides += [word for word in rest if not word.startswith("-")]
             rest = [word for word in rest if word.startswith("-")]
         if rest:
-            flags = [f"--{name.replace('_', '-')}" for name in vars(args)]
+            flags = re.findall(r"--[a-z-]+", args.parser.format_usage())
             near = difflib.get_close_matches(rest[0].partition("=")[0], flags, n=1)
             hint = f"did you mean {near[0]}?" if near else f"see dico {args.command} --help"
-            parser.error(f"unknown argument {rest[0]}; {hint}")
+            args.parser.error(f"unknown argument {rest[0]}; {hint}")
     except SystemExit as stop:  # argparse has said why
         return stop.code if isinstance(stop.code, int) else WRONG_USAGE
     try:
@@ -69,8 +70,10 @@ def label(args: argparse.Namespace) -> int:
             f"unexpected argument {words[0]!r}: settings look like select.max_masks=100, and a pattern must be quoted,"
             " such as 'photos/*.jpg', so that the shell leaves it alone"
         )
-    from dico.config import load_config
+    from dico.config import PipelineConfig, load_config
 
+    if re.split(r"[.=]", args.output)[0] in PipelineConfig().to_dict() and "=" in args.output:
+        raise ValueError(f"OUTPUT must be a folder, got the setting {args.output!r}: settings follow INPUT and OUTPUT")
     config = load_config(args.config, args.overrides)
 
     from dico.inputs import list_images
@@ -187,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        sub.set_defaults(run=run_command)
+        sub.set_defaults(run=run_command, parser=sub)
         return sub
 
     sub = command(
@@ -203,7 +206,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--executor", choices=("auto", "inline"), default="auto", help="who does the work")
     sub.add_argument("--limit", type=_positive, metavar="N", help="only the first N images of the listing")
     sub.add_argument("--shard-size", type=_positive, metavar="N", help="images a shard of the store")
-    sub.add_argument("overrides", nargs="*", metavar="key=value", help="settings, such as select.max_masks=100")
+    sub.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="settings, such as select.max_masks=100"
+    )
 
     sub = command("view", view, "write a gallery that opens in a browser", "dico view labels/ --output gallery.html")
     _add_store(sub)

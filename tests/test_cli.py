@@ -121,10 +121,12 @@ def test_failures_give_exit_code_1_and_say_where_the_list_is(tmp_path, image_fol
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["label"], "the following arguments are required: INPUT, OUTPUT"),
+        (["label"], "the following arguments are required: INPUT, OUTPUT$"),
+        (["label", "IMAGES", "select.max_masks=5"], "OUTPUT must be a folder, got the setting 'select.max_masks=5'"),
         (["lable", "a", "b"], "invalid choice: 'lable'"),
         (["label", "IMAGES", "OUT", "--num-worker", "2"], "unknown argument --num-worker; did you mean --num-workers?"),
-        (["label", "IMAGES", "OUT", "--zzz"], "unknown argument --zzz; see dico label --help"),
+        (["label", "IMAGES", "OUT", "--zzz"], "dico label: error: unknown argument --zzz; see dico label --help"),
+        (["label", "IMAGES", "OUT", "--overrids"], "unknown argument --overrids; see dico label --help"),
         (["label", "IMAGES", "OUT", "--limit", "0"], "must be a whole number of at least 1, got '0'"),
         (["label", "IMAGES", "OUT", "--executor", "ray"], "invalid choice: 'ray'"),
         (["label", "IMAGES", "OUT", "--num-workers", "4"], "--num-workers 4: this version labels in one process"),

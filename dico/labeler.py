@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dico.config import PipelineConfig, load_config
@@ -83,10 +84,13 @@ class PseudoLabeler:
 
         Raises:
             ImageError: when a file cannot be read as an image.
+            TypeError: when it is neither an array nor a path.
             ValueError: when an array is not uint8 (H, W, 3) with at least one pixel.
         """
         if isinstance(image, (str, Path)):
             image = load_image(image, max_pixels=self.config.image.max_pixels)
+        if not isinstance(image, np.ndarray):
+            raise TypeError(f"image must be an array or the path of a file, got {type(image).__name__}")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != "uint8" or not image.size:
             raise ValueError(f"image must be uint8 (H, W, 3) and not empty, got {image.dtype} {image.shape}")
         # Eigenvectors and matrix products change in their last bits with the number of threads.

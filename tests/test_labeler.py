@@ -281,6 +281,11 @@ def test_arrays_that_are_no_images_are_refused(labeler, image):
         labeler(image)
 
 
+def test_what_is_no_array_is_refused(labeler):
+    with pytest.raises(TypeError, match="image must be an array or the path of a file, got Image"):
+        labeler(PIL.Image.new("RGB", (8, 8)))
+
+
 def test_a_configuration_a_file_and_overrides(tmp_path):
     path = tmp_path / "few.yaml"
     path.write_text("select:\n  max_masks: 7\n")
@@ -303,8 +308,13 @@ def test_a_configuration_a_file_and_overrides(tmp_path):
         ((None, ["refine.method=magic"]), ValueError, "refine.method must be one of"),
         (("no such file.yaml",), FileNotFoundError, "no such file"),
         ((None, ["extractor.name=dino"]), ValueError, "classical"),
+        (
+            (None, ["extractor.weights=dino.pth"]),
+            ValueError,
+            "dino.pth is for transformers, .* add extractor.name=dino",
+        ),
     ],
-    ids=["both", "unknown key", "no value", "range", "choice", "file", "weights"],
+    ids=["both", "unknown key", "no value", "range", "choice", "file", "no weights", "weights for none"],
 )
 def test_wrong_configurations_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):

@@ -19,9 +19,14 @@ def build_extractor(config: ExtractorConfig) -> Extractor:
     Raises:
         CheckpointError: when a transformer's weights are missing or do not fit; says what to pass.
         ImportError: when a transformer is asked for and its packages are not installed; says how to install them.
-        ValueError: when a value does not suit the network.
+        ValueError: when a value does not suit the network, or weights are given to the extractor that has none.
     """
     if config.name == "classical":
+        if config.weights:
+            raise ValueError(
+                f"extractor.weights={config.weights} is for transformers, and extractor.name is classical; add"
+                " extractor.name=dino, dinov2 or dinov3, or leave the weights out"
+            )
         from dico.features.classical import ClassicalExtractor
 
         return ClassicalExtractor(config.classical)

@@ -56,6 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
         print(f"dico {args.command}: error: {_message(error)}", file=sys.stderr)
         return WRONG_USAGE
+    except RuntimeError as error:
+        if "no locator available" not in str(error):
+            raise
+        print(
+            f"dico {args.command}: error: compiled loops have nowhere to be kept, as neither the package nor the home"
+            " folder can be written; set NUMBA_CACHE_DIR to a folder that can",
+            file=sys.stderr,
+        )
+        return WRONG_USAGE
 
 
 def label(args: argparse.Namespace) -> int:

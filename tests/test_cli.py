@@ -118,6 +118,24 @@ def test_failures_give_exit_code_1_and_say_where_the_list_is(tmp_path, image_fol
     assert "broken.jpg (decode): ImageError: " in capsys.readouterr().out
 
 
+def test_compiled_loops_need_a_place(tmp_path, image_folder, monkeypatch, capsys):
+    """What numba says in a container whose user owns neither the package nor a home."""
+
+    folder = str(image_folder(1))
+
+    def fail(text):
+        def from_config(config):
+            raise RuntimeError(text)
+
+        monkeypatch.setattr(PseudoLabeler, "from_config", from_config)
+        return main(["label", folder, str(tmp_path / "out")])
+
+    assert fail("cannot cache function 'f': no locator available for file 'f.py'") == 2
+    assert "set NUMBA_CACHE_DIR to a folder that can" in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="another"):
+        fail("another")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -28,7 +28,7 @@ class RegionGraph:
         strength_E: float32 (E,) in [0, 1]: boundary evidence along each edge, or None when there is none.
         length_E: float32 (E,): the length of each shared border in cells, or None for 1 everywhere.
         more_strengths: Other boundary evidence along the same edges, float32 (E,) each in [0, 1], such as that of fine
-            details only; pooled merging makes trees of each.
+            details only; pooled merging makes trees of each, and judges the outlines of all by ``strength_E``.
     """
 
     labels_hw: NDArray[np.int32]

@@ -4,8 +4,9 @@ Axes: H W pixels of the (reduced) image, h w cells of the grid, N superpixels, E
 border, K kinds of evidence, O orientations, X pixels in a row, B bins, C channels.
 
 Boundary evidence follows gPb (Arbelaez et al. 2011): histogram gradients of lightness, two colour axes and textons at
-several scales, read along each border's own direction, joined by a spectral cue. gPb's weights are fitted to human
-boundaries; here every colour channel counts the same and texture a little less.
+several scales, read along each border's own direction. As there, a spectral cue is added, but only in
+``more_strengths``: ``strength_E`` stays local, as outlines are judged by what is seen at them. gPb's weights are fitted
+to human boundaries; here every colour channel counts the same and texture a little less.
 """
 
 from __future__ import annotations
@@ -53,14 +54,14 @@ class ClassicalExtractor:
     are on the same side of the cheapest cuts.
 
     Args:
-        config: Resolution and weights.
+        config: Resolution, smoothing, and the weight of the spectral cue.
     """
 
     def __init__(self, config: ClassicalConfig) -> None:
         self.config = config
 
     def extract(self, images: Sequence[Image], *, size: int | None = None) -> list[PatchFeatures]:
-        """As :class:`dico.features.base.Extractor` says; ``size`` stands for a square of as many pixels."""
+        """As :class:`dico.features.base.Extractor` says; ``size`` bounds the pixels, to those of such a square."""
         return [self._extract_one(image, size * size if size else self.config.max_pixels) for image in images]
 
     def _extract_one(self, image: Image, max_pixels: int) -> PatchFeatures:

@@ -58,7 +58,8 @@ class PseudoLabeler:
             A labeler.
 
         Raises:
-            ValueError: for overrides of a finished configuration, and as :func:`dico.config.load_config` does.
+            ValueError: for overrides of a finished configuration, for parts without objects, for weights that have no
+                use or are missing, and as :func:`dico.config.load_config` does.
             ImportError: when a stage needs a package that is not installed; says how to install it.
         """
         if isinstance(config, PipelineConfig):
@@ -66,6 +67,8 @@ class PseudoLabeler:
                 raise ValueError("overrides must be empty when config is a PipelineConfig; use load_config for both")
         else:
             config = load_config(config, overrides)
+        if config.conquer.parts and not config.divide.max_masks:
+            raise ValueError("conquer.parts=true needs objects to look for parts in: add divide.max_masks=3")
         return cls(
             config,
             extractor=build_extractor(config.extractor),

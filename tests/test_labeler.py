@@ -202,8 +202,10 @@ def test_stages_can_be_left_out():
 
 def test_crops_are_looked_at_when_parts_are_wanted():
     image, _ = scene()
-    masks = PseudoLabeler.from_config(overrides=["conquer.parts=true", "conquer.thetas=[0.9, 0.8, 0.6]"])(image)
+    overrides = ["divide.max_masks=3", "conquer.parts=true", "conquer.thetas=[0.9, 0.8, 0.6]"]
+    masks = PseudoLabeler.from_config(overrides=overrides)(image)
     check(masks, image, PipelineConfig())
+    assert "conquer" in masks.source
 
 
 def test_a_second_run_gives_the_same_bytes(labeler):
@@ -308,13 +310,14 @@ def test_a_configuration_a_file_and_overrides(tmp_path):
         ((None, ["refine.method=magic"]), ValueError, "refine.method must be one of"),
         (("no such file.yaml",), FileNotFoundError, "no such file"),
         ((None, ["extractor.name=dino"]), ValueError, "classical"),
+        ((None, ["conquer.parts=true"]), ValueError, "needs objects to look for parts in: add divide.max_masks=3"),
         (
             (None, ["extractor.weights=dino.pth"]),
             ValueError,
             "dino.pth is for transformers, .* add extractor.name=dino",
         ),
     ],
-    ids=["both", "unknown key", "no value", "range", "choice", "file", "no weights", "weights for none"],
+    ids=["both", "unknown key", "no value", "range", "choice", "file", "no weights", "no objects", "weights for none"],
 )
 def test_wrong_configurations_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):

@@ -69,9 +69,15 @@ class PseudoLabeler:
             config = load_config(config, overrides)
         if config.conquer.parts and not config.divide.max_masks:
             raise ValueError("conquer.parts=true needs objects to look for parts in: add divide.max_masks=3")
+        extractor = build_extractor(config.extractor, seed=config.seed)
+        if config.extractor.name != "classical" and config.conquer.whole_image == "pool":
+            raise ValueError(
+                f"conquer.whole_image must be thresholds or none with extractor.name={config.extractor.name}: pooling"
+                " needs boundary evidence between superpixels; start from --config configs/dico/unsam.yaml"
+            )
         return cls(
             config,
-            extractor=build_extractor(config.extractor),
+            extractor=extractor,
             divider=MaskCut(config.divide),
             refiner=build_refiner(config.refine),
         )

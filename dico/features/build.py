@@ -7,11 +7,12 @@ from dico.features.base import Extractor
 from dico.features.weights import locate
 
 
-def build_extractor(config: ExtractorConfig) -> Extractor:
+def build_extractor(config: ExtractorConfig, *, seed: int = 0) -> Extractor:
     """The extractor of a configuration; torch is imported for transformers only.
 
     Args:
         config: ``config.name`` decides.
+        seed: Of random choices; transformers make none.
 
     Returns:
         An extractor, ready to run.
@@ -29,7 +30,7 @@ def build_extractor(config: ExtractorConfig) -> Extractor:
             )
         from dico.features.classical import ClassicalExtractor
 
-        return ClassicalExtractor(config.classical)
+        return ClassicalExtractor(config.classical, seed=seed)
     locate(config.name, config.weights)  # the cheaper complaint first: imports below take seconds
     try:
         from dico.features.vit import VitExtractor

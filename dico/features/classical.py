@@ -55,10 +55,12 @@ class ClassicalExtractor:
 
     Args:
         config: Resolution, smoothing, and the weight of the spectral cue.
+        seed: Of the choice of pixels that textons are found on.
     """
 
-    def __init__(self, config: ClassicalConfig) -> None:
+    def __init__(self, config: ClassicalConfig, *, seed: int = 0) -> None:
         self.config = config
+        self.seed = seed
 
     def extract(self, images: Sequence[Image], *, size: int | None = None) -> list[PatchFeatures]:
         """As :class:`dico.features.base.Extractor` says; ``size`` bounds the pixels, to those of such a square."""
@@ -67,7 +69,7 @@ class ClassicalExtractor:
     def _extract_one(self, image: Image, max_pixels: int) -> PatchFeatures:
         small_HW3 = _reduce(image, max_pixels)
         lab_HW3 = np.asarray(rgb2lab(small_HW3), dtype=np.float32)
-        textons_HW = texton_map(lab_HW3[..., 0], _NUM_TEXTONS)
+        textons_HW = texton_map(lab_HW3[..., 0], _NUM_TEXTONS, seed=self.seed)
         evidence_KOHW = boundary_evidence(lab_HW3, textons_HW)
         labels_HW = superpixels(
             0.5 * (evidence_KOHW[0].max(axis=0) + evidence_KOHW[_FINE].max(axis=0)), sigma=self.config.superpixel_sigma

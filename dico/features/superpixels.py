@@ -47,7 +47,7 @@ def superpixels(boundary_HW: NDArray[np.floating], *, sigma: float) -> NDArray[n
         sigma: Smoothing in pixels; larger gives fewer regions.
 
     Returns:
-        int32 (H, W), values 0..N-1: one connected region a local minimum.
+        int32 (H, W), values 0..N-1: one region a local minimum or flat place.
     """
     smooth_HW = ndimage.gaussian_filter(boundary_HW, sigma, mode="nearest")
     levels_HW = np.round(smooth_HW * _GREY_LEVELS).astype(np.int32)

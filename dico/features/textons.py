@@ -16,18 +16,20 @@ _ROUNDS = 8  # of k-means
 _NOISE = 3.0  # responses below this, in units of lightness 0..100, count little
 
 
-def texton_map(lightness_HW: NDArray[np.float32], num_textons: int) -> NDArray[np.int32]:
+def texton_map(lightness_HW: NDArray[np.float32], num_textons: int, *, seed: int = 0) -> NDArray[np.int32]:
     """The texton of each pixel: the nearest of ``num_textons`` typical vectors of filter responses.
 
     Args:
         lightness_HW: float32 (H, W), 0..100.
         num_textons: T; small images have as many as pixels at most.
 
+        seed: Of the choice of pixels that the centres are found on.
+
     Returns:
-        int32 (H, W), values below ``num_textons``. The same image gives the same map.
+        int32 (H, W), values below ``num_textons``. The same image and seed give the same map.
     """
     responses_PF = filter_responses(lightness_HW).reshape(lightness_HW.size, -1)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     sample_PF = responses_PF[rng.choice(len(responses_PF), min(_SAMPLE, len(responses_PF)), replace=False)]
     centres_TF = sample_PF[: min(num_textons, len(sample_PF))].copy()
     for _ in range(_ROUNDS):

@@ -10,8 +10,9 @@ A store is a folder::
     lock                            who is writing
 """
 
+from dico.store.entries import ImageEntry
 from dico.store.errors import StoreError
-from dico.store.manifest import ImageEntry, Manifest
+from dico.store.manifest import Manifest
 from dico.store.mask_store import MaskStore, StoreStatus
 from dico.store.rows import Failure, LabelRow, encode_row
 from dico.store.writer import StoreWriter

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dico.atomic import atomic_file
+from dico.store.entries import ImageEntries, ImageEntry
 from dico.store.errors import StoreError
 
 FORMAT = "dico-masks"
@@ -19,28 +22,13 @@ MISSING = -1
 """Size of a file that could not be looked at when the manifest was made; loading it will say why."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageEntry:
-    """One image of a store.
-
-    Attributes:
-        index: Place in the sorted listing, from 0; the image's key everywhere.
-        path: Relative to the manifest's root, with forward slashes.
-        bytes: Size of the file, or -1 when it could not be looked at.
-    """
-
-    index: int
-    path: str
-    bytes: int
-
-
 @dataclass(frozen=True)
 class Manifest:
     """What a store is about. Two runs with equal manifests give byte-identical shards.
 
     Attributes:
         root: Absolute path of the folder that the entries' paths are relative to.
-        entries: The images; entry i has index i.
+        entries: The images; entry i has index i. Any sequence will do; it is kept as :class:`ImageEntries`.
         config: The resolved configuration, nested and JSON-ready.
         config_hash: A short digest of ``config``.
         shard_size: Images a shard, at least 1.
@@ -50,7 +38,7 @@ class Manifest:
     """
 
     root: str
-    entries: tuple[ImageEntry, ...]
+    entries: Sequence[ImageEntry]
     config: Mapping[str, Any]
     config_hash: str
     shard_size: int = SHARD_SIZE
@@ -58,8 +46,7 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.shard_size < 1:
             raise ValueError(f"shard_size must be at least 1, got {self.shard_size}")
-        if any(entry.index != i for i, entry in enumerate(self.entries)):
-            raise ValueError("entries must have the indices 0, 1, 2, ... in order")
+        object.__setattr__(self, "entries", ImageEntries.of(self.entries))
 
     @classmethod
     def of_files(
@@ -110,28 +97,48 @@ class Manifest:
 
     def differences(self, other: Manifest) -> list[str]:
         """What ``other`` has that this (stored) manifest does not, a line each; empty when they are the same job."""
-        lines = [*_config_differences(self.config, other.config), *_entry_differences(self.entries, other.entries)]
+        lines = list(_config_differences(self.config, other.config))
+        if self.entries != other.entries:
+            lines += _entry_differences(self.entries, other.entries)
         if self.shard_size != other.shard_size:
             lines.append(f"shard size: {self.shard_size} in the store, {other.shard_size} now")
         if self.root != other.root:
             lines.append(f"folder of the images: {self.root} in the store, {other.root} now")
         return lines
 
-    def write(self, path: Path) -> None:
-        """Writes the manifest: a line of JSON for the job, then a line for each image."""
-        header = {
+    def resized(self, other: Manifest) -> list[int] | None:
+        """Indices of the images that have another size in ``other``; None when anything but sizes differs."""
+        mine, others = ImageEntries.of(self.entries), ImageEntries.of(other.entries)
+        if not mine.same_paths(others) or replace(self, entries=others).differences(other):
+            return None
+        return mine.resized(others)
+
+    def header(self) -> dict[str, Any]:
+        """What the first line of the file says: the job, with a digest of its images. JSON-ready."""
+        return {
             "format": FORMAT,
             "version": VERSION,
             "root": self.root,
             "images": len(self.entries),
+            "images_sha256": ImageEntries.of(self.entries).sha256(),
             "shard_size": self.shard_size,
             "config_hash": self.config_hash,
             "config": self.config,
         }
-        with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps(header) + "\n")
-            for entry in self.entries:
-                stream.write(json.dumps([entry.path, entry.bytes]) + "\n")
+
+    def is_in(self, path: Path) -> bool:
+        """Whether the file at ``path`` is this manifest; reads its first line only."""
+        with open(path, encoding="utf-8") as stream:
+            stored = json.loads(next(stream, "{}"))
+        # A store of an earlier release has no digest.
+        mine = {key: value for key, value in self.header().items() if key in stored}
+        return bool(stored == json.loads(json.dumps(mine)))
+
+    def write(self, path: Path) -> None:
+        """Writes the manifest: a line of JSON for the job, then a line for each image."""
+        with atomic_file(path) as temporary, open(temporary, "w", encoding="ascii") as stream:
+            stream.write(json.dumps(self.header()) + "\n")
+            stream.writelines(f"[{json.dumps(name)}, {size}]\n" for name, size in ImageEntries.of(self.entries).pairs())
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -149,13 +156,29 @@ class Manifest:
                         f"{path} must be a {FORMAT} manifest of version {VERSION}, got {header['format']} of version"
                         f" {header['version']}; read it with the release of dico that wrote it"
                     )
-                rows = (json.loads(line) for line in stream)
-                entries = tuple(ImageEntry(i, name, size) for i, (name, size) in enumerate(rows))
+                entries = _read_entries(stream)
             if len(entries) != header["images"]:
                 raise StoreError(f"{path} must list {header['images']} images, got {len(entries)}: it was cut short")
+            if header.get("images_sha256", entries.sha256()) != entries.sha256():
+                raise StoreError(f"{path} is damaged: its images are not those that were written (SHA-256 differs)")
             return cls(header["root"], entries, header["config"], header["config_hash"], header["shard_size"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except StoreError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{path} is not the manifest of a store, or is damaged ({error})") from error
+
+
+def _read_entries(lines: Iterator[str]) -> ImageEntries:
+    sizes = array("q")
+
+    def paths() -> Iterator[str]:
+        # Many lines at a time: one call of the parser a line takes three times as long.
+        while block := list(islice(lines, 1000)):
+            for path, size in json.loads(f"[{','.join(block)}]"):
+                sizes.append(size)
+                yield path
+
+    return ImageEntries(paths(), sizes)
 
 
 def _size(file: Path) -> int:

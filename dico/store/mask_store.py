@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dico.store.entries import ImageEntry
 from dico.store.errors import StoreError
 from dico.store.failures import read_failures
 from dico.store.journal import read_journal
-from dico.store.manifest import ImageEntry, Manifest
+from dico.store.manifest import Manifest
 from dico.store.rows import Failure, LabelRow, decode_row, row_key
 from dico.store.shards import ShardFiles
 from dico.store.writer import FAILURES, MANIFEST, StoreWriter

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from dico.masks import MaskSet
+from dico.store.entries import ImageEntry
 from dico.store.errors import StoreError
-from dico.store.manifest import ImageEntry
 
 FailureKind = Literal["decode", "error", "crash", "timeout", "memory"]
 """``decode``: not a usable image; ``memory``: did not fit; ``error``: anything else that was raised; ``crash``: the

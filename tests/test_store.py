@@ -1,48 +1,16 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dico.masks import MaskSet, encode_mask
+from dico.masks import encode_mask
 from dico.store import Failure, ImageEntry, Manifest, MaskStore, StoreError, encode_row
 from dico.store.journal import Journal, read_journal
-from dico.store.lock import StoreLock
-
-CONFIG = {"seed": 0, "select": {"max_masks": 350, "max_iou": 0.9}}
-
-
-def manifest_of(count: int, *, shard_size: int = 4, **changes: object) -> Manifest:
-    entries = tuple(ImageEntry(i, f"sub/{i:03d} ü.jpg", 100 + i) for i in range(count))
-    return replace(Manifest("/photos", entries, CONFIG, "abc", shard_size), **changes)
-
-
-def masks_of(index: int) -> MaskSet:
-    rng = np.random.default_rng(index)
-    masks_NHW = rng.random((index % 3, 5 + index % 2, 7)) < 0.5
-    return MaskSet.from_arrays(masks_NHW, score=rng.random(index % 3), source="drawn")
-
-
-def fill(store: MaskStore, indices: list[int], failing: tuple[int, ...] = ()) -> None:
-    with store.writer() as writer:
-        for index in indices:
-            if index in failing:
-                assert writer.fail(Failure(index, store.manifest.entries[index].path, "decode", "ImageError: broken"))
-            else:
-                assert writer.write(index, masks_of(index))
-
-
-def shard_bytes(store: MaskStore) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((store.path / "shards").iterdir())}
-
+from tests.stores import CONFIG, fill, manifest_of, masks_of, shard_bytes
 
 # -------------------------------------------------------------------- manifest
 
@@ -122,7 +90,7 @@ def test_round_trip_with_failures(tmp_path):
     assert (status.images, status.done, status.failed, status.pending) == (9, 7, 2, 0)
     assert (status.shards, status.shards_done) == (3, 3)
     assert not list((tmp_path / "out" / "shards").glob("*.journal"))
-    assert not (tmp_path / "out" / "lock").exists()
+    assert [path.name for path in (tmp_path / "out" / "locks").iterdir()] == ["guard"]
 
 
 def test_order_of_arrival_does_not_change_a_byte(tmp_path):
@@ -219,7 +187,8 @@ def test_a_journal_cut_anywhere_loses_only_its_last_row(tmp_path):
         journal.write_bytes(content[:length])
         with store.writer() as writer:
             assert list(writer.pending()) == [2, 3]
-        assert journal.read_bytes() == content[:two_rows]
+            writer.write(3, masks_of(3))
+        assert [row.index for row in store] == [0, 1, 3]
     flipped = bytearray(content)
     flipped[two_rows + 20] ^= 1
     journal.write_bytes(flipped)
@@ -309,58 +278,6 @@ def test_rows_are_on_file_before_the_journal_is_closed(tmp_path):
     journal.append(b"one")
     assert list(read_journal(tmp_path / "j")) == [b"one"]
     journal.close()
-
-
-# -------------------------------------------------------------------- lock
-
-
-def hold_lock(path: str, ready: object, release: object) -> None:
-    with StoreLock(Path(path)):
-        ready.set()
-        release.wait(60)
-
-
-def test_two_writers_are_one_too_many(tmp_path):
-    store = MaskStore.create(tmp_path / "out", manifest_of(3))
-    context = multiprocessing.get_context("spawn")
-    ready, release = context.Event(), context.Event()
-    other = context.Process(target=hold_lock, args=(str(store.path / "lock"), ready, release))
-    other.start()
-    assert ready.wait(60)
-    try:
-        with pytest.raises(StoreError, match=rf"out is being written by process {other.pid} on .*; wait for it to end"):
-            store.writer().__enter__()
-    finally:
-        release.set()
-        other.join()
-    with store.writer() as writer:
-        assert list(writer.pending()) == [0, 1, 2]
-        with pytest.raises(StoreError, match=rf"being written by process {os.getpid()} on"):
-            store.writer().__enter__()
-
-
-def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
-    path = tmp_path / "lock"
-    code = (
-        "import os; from pathlib import Path; from dico.store.lock import StoreLock;"
-        f"StoreLock(Path({str(path)!r})).__enter__(); os._exit(9)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
-    assert json.loads(path.read_text())["host"] == socket.gethostname()
-    with StoreLock(path):
-        assert json.loads(path.read_text())["pid"] == os.getpid()
-    assert not path.exists()
-
-
-def test_a_lock_from_another_machine_is_respected(tmp_path):
-    path = tmp_path / "lock"
-    path.write_text('{"pid": 7, "host": "another.example"}')
-    with pytest.raises(StoreError, match=r"locked by process 7 on another\.example; when that run is dead, remove"):
-        StoreLock(path).__enter__()
-    assert "another.example" in path.read_text()
-    path.write_text("")  # a machine that died between making and filling it
-    with StoreLock(path):
-        pass
 
 
 # -------------------------------------------------------------------- verify

@@ -1,4 +1,4 @@
-"""The failure log: why images failed, a line of JSON each."""
+"""The failure log: why images failed, a line of JSON each. One file for all writers of a store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dico.atomic import atomic_file
+from dico.store.lock import guard
 from dico.store.rows import Failure, decode_failure, encode_failure
+
+FAILURES = "failures.jsonl"
 
 
 def read_failures(path: Path) -> list[Failure]:
@@ -27,25 +30,31 @@ def read_failures(path: Path) -> list[Failure]:
 
 
 class FailureLog:
-    """The failure log, open for appending. The file is made with the first failure.
+    """The failure log of a store, to change. The file is made with the first failure.
 
     Args:
-        path: The log.
-        is_done: Tells of an index whether the store has its row. Stories without one, which a run that was killed left
-            behind, are dropped: those images are tried again.
+        folder: The store's folder. Its guard is held while the file changes.
     """
 
-    def __init__(self, path: Path, is_done: Callable[[int], bool]) -> None:
-        self.path = path
-        if path.exists():
-            kept = [encode_failure(failure) for failure in read_failures(path) if is_done(failure.index)]
-            if b"".join(kept) != path.read_bytes():
-                with atomic_file(path) as temporary:
-                    temporary.write_bytes(b"".join(kept))
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / FAILURES
 
     def append(self, failure: Failure) -> None:
         """Adds one failure and forces it to the disk."""
-        with open(self.path, "ab") as stream:
+        with guard(self.folder), open(self.path, "ab+") as stream:
+            # What another writer was adding when its machine died must not swallow this line.
+            if stream.tell() and os.pread(stream.fileno(), 1, stream.tell() - 1) != b"\n":
+                stream.write(b"\n")
             stream.write(encode_failure(failure))
             stream.flush()
             os.fsync(stream.fileno())
+
+    def keep(self, is_true: Callable[[list[Failure]], list[Failure]]) -> None:
+        """Rewrites the log with the failures that ``is_true`` picks of all; does nothing when that is all of them."""
+        with guard(self.folder):
+            if self.path.exists():
+                kept = b"".join(map(encode_failure, is_true(read_failures(self.path))))
+                if kept != self.path.read_bytes():
+                    with atomic_file(self.path) as temporary:
+                        temporary.write_bytes(kept)

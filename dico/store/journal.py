@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from dico.atomic import atomic_file
 
 FRAME = struct.Struct("<II")  # length and crc32 of the payload that follows
 SYNC_EVERY = 16
@@ -38,9 +40,7 @@ class Journal:
             ValueError: when ``payload`` is empty.
             OSError: when it cannot be written whole; what was written is cut off when the journal is opened again.
         """
-        if not payload:
-            raise ValueError("payload must not be empty: zeros, which a machine that died may leave, look like that")
-        self._stream.write(FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
+        self._stream.write(_frame(payload))
         self._stream.flush()
         self._unsynced += 1
         if self._unsynced >= SYNC_EVERY:
@@ -58,6 +58,12 @@ class Journal:
             self._stream.close()
 
 
+def write_journal(path: Path, payloads: Iterable[bytes]) -> None:
+    """Writes a whole journal, which replaces one that exists in one step."""
+    with atomic_file(path) as temporary, open(temporary, "wb") as stream:
+        stream.writelines(_frame(payload) for payload in payloads)
+
+
 def read_journal(path: Path) -> Iterator[bytes]:
     """Yields the payload of each whole frame, up to the first that is torn; nothing when there is no file."""
     try:
@@ -72,3 +78,9 @@ def read_journal(path: Path) -> Iterator[bytes]:
             if not length or len(payload) < length or zlib.crc32(payload) != checksum:
                 return
             yield payload
+
+
+def _frame(payload: bytes) -> bytes:
+    if not payload:
+        raise ValueError("payload must not be empty: zeros, which a machine that died may leave, look like that")
+    return FRAME.pack(len(payload), zlib.crc32(payload)) + payload

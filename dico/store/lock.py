@@ -1,48 +1,82 @@
-"""One writer a store: a lock that the operating system gives up when its owner dies."""
+"""Who writes what: several processes share a store, each with shards of its own.
+
+In the folder ``locks`` there is a file for each range of shards that is being written, named after the range, the
+machine and the process: ``000000-000064.node7.4711.lock``. What locks it is ``flock``, which the operating system gives
+up when the process dies, so that no process id is mistaken for another. Not every network file system passes such locks
+on between machines; the file of another machine is therefore respected also when it looks free.
+"""
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
+import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from dico.store.errors import StoreError
 
+LOCKS = "locks"
+_GUARD = "guard"
+_NAME = re.compile(r"(\d+)-(\d+)\.(.+)\.(\d+)\.lock")
 
-class StoreLock:
-    """Holds a lock file while the block runs.
 
-    The file names the owner, for people; what locks it is ``flock``, so that the lock of a process that died is free
-    and no process id is mistaken for another. A file left by another machine cannot be told from a live lock, as not
-    every network file system passes locks on: it is respected.
+@contextmanager
+def guard(folder: Path) -> Iterator[None]:
+    """Holds what all writers of a store share while the block runs: for what takes a moment, such as adding a line.
 
     Args:
-        path: The lock file.
+        folder: The store's folder, which must exist. The block must not hold the guard of the same store again.
 
     Raises:
-        StoreError: on entering, when another process holds it.
+        StoreError: when the file system has no locks.
+    """
+    (folder / LOCKS).mkdir(exist_ok=True)
+    descriptor = os.open(folder / LOCKS / _GUARD, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock(descriptor, folder, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class ShardLock:
+    """Holds a range of the shards of a store while the block runs.
+
+    Args:
+        folder: The store's folder.
+        shards: The range, in steps of 1.
+
+    Raises:
+        StoreError: on entering, when another process holds one of them; the message names it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: Path, shards: range) -> None:
+        self.folder = folder
+        self.shards = shards
+        owner = _Owner(shards, socket.gethostname(), os.getpid())
+        self.path = folder / LOCKS / owner.name
+        self._owner = owner
         self._descriptor = -1
 
-    def __enter__(self) -> StoreLock:
-        while self._descriptor < 0:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+    def __enter__(self) -> ShardLock:
+        with guard(self.folder):
+            # Claimed first, checked then: where the guard does not reach other machines both are refused, never none.
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            if not _lock(descriptor, self.folder, wait=False):
+                os.close(descriptor)
+                raise StoreError(self._owner.refusal(self.folder))
+            self._descriptor = descriptor
             try:
-                self._acquire(descriptor)
-                # The owner before us may have removed the file between our opening and locking it.
-                if self._is_current(descriptor):
-                    self._descriptor = descriptor
-            finally:
-                if self._descriptor < 0:
-                    os.close(descriptor)
+                refuse_when_written(self.folder, self.shards, besides=self.path)
+            except BaseException:
+                self.__exit__(None, None, None)
+                raise
         return self
 
     def __exit__(
@@ -52,38 +86,76 @@ class StoreLock:
         os.close(self._descriptor)
         self._descriptor = -1
 
-    def _acquire(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                owner = _read_owner(descriptor)
-                raise StoreError(
-                    f"{self.path.parent} is being written by process {owner.get('pid', '?')} on"
-                    f" {owner.get('host', 'this machine')}; wait for it to end, or choose another output"
-                ) from error
-            raise StoreError(
-                f"{self.path.parent} lies on a file system without locks ({error.strerror}); choose another output"
-            ) from error
-        owner = _read_owner(descriptor)
-        if owner and owner.get("host") != socket.gethostname():
-            raise StoreError(
-                f"{self.path.parent} was locked by process {owner.get('pid')} on {owner.get('host')};"
-                f" when that run is dead, remove {self.path}"
-            )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
 
-    def _is_current(self, descriptor: int) -> bool:
+def refuse_when_written(folder: Path, shards: range, *, besides: Path | None = None) -> None:
+    """Raises when one of the shards is being written; locks of processes of this machine that died are removed.
+
+    Args:
+        folder: The store's folder, whose guard the caller holds.
+        shards: The shards asked about.
+        besides: A lock that is passed over.
+
+    Raises:
+        StoreError: when one is, or when another machine left its lock.
+    """
+    for path in sorted((folder / LOCKS).glob("*.lock")):
+        owner = _Owner.of(path.name)
+        if owner is None or path == besides or not _overlap(owner.shards, shards):
+            continue
         try:
-            return self.path.stat().st_ino == os.fstat(descriptor).st_ino
+            descriptor = os.open(path, os.O_RDWR)
         except FileNotFoundError:
-            return False
+            continue  # it has ended meanwhile
+        try:
+            if not _lock(descriptor, folder, wait=False):
+                raise StoreError(owner.refusal(folder))
+            if owner.host != socket.gethostname():
+                raise StoreError(
+                    f"{folder} was locked by process {owner.pid} on {owner.host} ({owner.span});"
+                    f" when that run is dead, remove {path}"
+                )
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
-def _read_owner(descriptor: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Owner:
+    shards: range
+    host: str
+    pid: int
+
+    @classmethod
+    def of(cls, name: str) -> _Owner | None:
+        match = _NAME.fullmatch(name)
+        return cls(range(int(match[1]), int(match[2])), match[3], int(match[4])) if match else None
+
+    @property
+    def name(self) -> str:
+        return f"{self.shards.start:06d}-{self.shards.stop:06d}.{self.host}.{self.pid}.lock"
+
+    @property
+    def span(self) -> str:
+        return f"shards {self.shards.start}:{self.shards.stop}"
+
+    def refusal(self, folder: Path) -> str:
+        return (
+            f"{folder} is being written by process {self.pid} on {self.host} ({self.span});"
+            " wait for it to end, or choose other shards or another output"
+        )
+
+
+def _overlap(first: range, second: range) -> bool:
+    return max(first.start, second.start) < min(first.stop, second.stop)
+
+
+def _lock(descriptor: int, folder: Path, *, wait: bool) -> bool:
     try:
-        owner = json.loads(os.pread(descriptor, 4096, 0))
-    except ValueError:
-        return {}  # being written, or the machine died while it was
-    return owner if isinstance(owner, dict) else {}
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if not wait and error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise StoreError(
+            f"{folder} lies on a file system without locks ({error.strerror}); choose another output"
+        ) from error
+    return True

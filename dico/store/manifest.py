@@ -15,6 +15,8 @@ from dico.atomic import atomic_file
 from dico.store.entries import ImageEntries, ImageEntry
 from dico.store.errors import StoreError
 
+MANIFEST = "manifest.jsonl"
+"""Name of the file in a store's folder."""
 FORMAT = "dico-masks"
 VERSION = 1
 SHARD_SIZE = 256

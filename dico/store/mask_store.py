@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dico.store.creation import settle_manifest
 from dico.store.entries import ImageEntry
-from dico.store.errors import StoreError
-from dico.store.failures import read_failures
-from dico.store.journal import read_journal
-from dico.store.manifest import Manifest
+from dico.store.failures import FAILURES, read_failures
+from dico.store.manifest import MANIFEST, Manifest
 from dico.store.rows import Failure, LabelRow, decode_row, row_key
 from dico.store.shards import ShardFiles
-from dico.store.writer import FAILURES, MANIFEST, StoreWriter
+from dico.store.writer import StoreWriter
 
 if TYPE_CHECKING:
     from dico.store.verify import VerifyReport
@@ -30,7 +29,7 @@ class StoreStatus:
         failed: Images that failed.
         shards_done: Shards that are complete.
         shards: Shards there will be.
-        bytes: Size of the complete shards.
+        bytes: Size of the complete shards, and of the rows in journals.
     """
 
     images: int
@@ -62,33 +61,26 @@ class MaskStore:
         self.manifest = manifest
 
     @classmethod
-    def create(cls, path: str | Path, manifest: Manifest) -> MaskStore:
+    def create(cls, path: str | Path, manifest: Manifest, *, retry_failed: bool = False) -> MaskStore:
         """The store in a folder: made when there is none, resumed when it is about the same job.
+
+        A store that has no row yet is made anew for another job. Several processes may call this at the same time.
 
         Args:
             path: A folder that is missing, empty or a store.
             manifest: What the store is to be about.
+            retry_failed: Whether images that failed may have another size than the store's manifest says, as they were
+                mended to be tried again; the manifest then gets the new sizes.
 
         Returns:
-            The store; nothing in it was changed.
+            The store; no row of it was changed.
 
         Raises:
-            StoreError: when the folder is a store of another job (the message says what differs), or holds other files.
+            StoreError: when the folder is a store of another job (the message says what differs) that has rows or is
+                being written, or holds other files.
         """
         folder = Path(path)
-        if (folder / MANIFEST).exists():
-            store = cls.open(folder)
-            if differences := store.manifest.differences(manifest):
-                raise StoreError(
-                    f"{folder} belongs to another run and was left as it is; choose another output, or run with what"
-                    " the store has:\n  " + "\n  ".join(differences)
-                )
-            return store
-        # A file whose name begins with a dot may be what a run that was killed left of its manifest.
-        if folder.exists() and not (folder.is_dir() and all(child.name.startswith(".") for child in folder.iterdir())):
-            raise StoreError(f"{folder} exists and is not a store; OUTPUT must be a new or empty folder, or a store")
-        manifest.write(folder / MANIFEST)
-        return cls(folder, manifest)
+        return cls(folder, settle_manifest(folder, manifest, retry_failed=retry_failed))
 
     @classmethod
     def open(cls, path: str | Path) -> MaskStore:
@@ -112,24 +104,12 @@ class MaskStore:
                 yield decode_row(line)
 
     def lines(self, shard: int) -> Iterator[bytes]:
-        """Yields the rows of one shard as bytes, in order of their index.
+        """The rows of one shard as bytes, in order of their index.
 
         Raises:
             StoreError: when the shard is damaged.
         """
-        files = ShardFiles.of(self.path, shard)
-        # The journal first: a run that completes the shard meanwhile writes the meta before it drops the journal.
-        started = {row_key(line)[0]: line for line in reversed(list(read_journal(files.journal)))}
-        meta = files.read_meta()
-        if meta is None:
-            yield from (started[index] for index in sorted(started))
-            return
-        count = 0
-        for line in files.read_lines():
-            count += 1
-            yield line
-        if count != meta.rows:
-            raise StoreError(f"{files.rows} must hold {meta.rows} rows, got {count}; label again to redo it")
+        return ShardFiles.of(self.path, shard).read_rows()
 
     def image_path(self, row: LabelRow | ImageEntry | str) -> Path:
         """Where the image of a row, of an entry of the manifest, or of a path relative to its root lies."""
@@ -144,12 +124,15 @@ class MaskStore:
         rows = failed = shards_done = size = 0
         for shard in range(self.manifest.shards):
             files = ShardFiles.of(self.path, shard)
-            if meta := files.done_meta():
+            meta = files.done_meta()
+            started = {} if meta else files.read_started()
+            # A run may have completed the shard, and dropped the journal, between the two.
+            if meta := meta or (None if started else files.done_meta()):
                 rows, failed = rows + meta.rows, failed + meta.failed
                 shards_done, size = shards_done + 1, size + meta.bytes
             else:
-                started = dict(map(row_key, read_journal(files.journal)))
-                rows, failed = rows + len(started), failed + sum(started.values())
+                rows, failed = rows + len(started), failed + sum(row_key(line)[1] for line in started.values())
+                size += sum(map(len, started.values()))
         return StoreStatus(len(self.manifest.entries), rows - failed, failed, shards_done, self.manifest.shards, size)
 
     @property
@@ -157,9 +140,17 @@ class MaskStore:
         """The file that says why images failed; it is there when one did."""
         return self.path / FAILURES
 
-    def writer(self) -> StoreWriter:
-        """The one writer of the store, to be used in a ``with`` block."""
-        return StoreWriter(self.path, self.manifest)
+    def writer(self, shards: range | None = None, *, retry_failed: bool = False) -> StoreWriter:
+        """A writer of the store, or of some of its shards, to be used in a ``with`` block.
+
+        Args:
+            shards: Only these; other writers, also on other machines, may write others at the same time. None for all.
+            retry_failed: Whether images that failed are to be tried again.
+
+        Raises:
+            ValueError: when the store has no such shards.
+        """
+        return StoreWriter(self.path, self.manifest, shards, retry_failed=retry_failed)
 
     def verify(self) -> VerifyReport:
         """Reads everything again and checks it; see :func:`dico.store.verify.verify_store`."""

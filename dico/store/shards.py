@@ -12,6 +12,8 @@ import zstandard
 
 from dico.atomic import atomic_file
 from dico.store.errors import StoreError
+from dico.store.journal import read_journal
+from dico.store.rows import row_key
 
 COMPRESSION_LEVEL = 10  # fixed, as it decides the bytes
 
@@ -91,6 +93,33 @@ class ShardFiles:
         with atomic_file(self.meta) as temporary:
             temporary.write_text(json.dumps(asdict(meta)) + "\n", encoding="ascii")
         return meta
+
+    def read_rows(self) -> Iterator[bytes]:
+        """Yields the rows that the shard has, complete or not, in order of their index; also while it is written.
+
+        Raises:
+            StoreError: when the shard is complete and damaged.
+        """
+        while (meta := self.read_meta()) is None:
+            if started := self.read_started():
+                yield from (started[index] for index in sorted(started))
+                return
+            # Completed since we asked for the meta, or not begun.
+            if not self.meta.exists():
+                return
+        count = 0
+        for line in self.read_lines():
+            count += 1
+            yield line
+        if count != meta.rows:
+            raise StoreError(f"{self.rows} must hold {meta.rows} rows, got {count}; label again to redo it")
+
+    def read_started(self) -> dict[int, bytes]:
+        """The rows in the journal by the index of their image: the first of each."""
+        started: dict[int, bytes] = {}
+        for line in read_journal(self.journal):
+            started.setdefault(row_key(line)[0], line)
+        return started
 
     def read_lines(self) -> Iterator[bytes]:
         """Yields the rows of a complete shard, in order, with their line ends.

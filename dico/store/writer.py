@@ -1,50 +1,70 @@
-"""The one writer of a store: rows come in any order, shards are completed as soon as they are full."""
+"""Writing a store, or some of its shards: rows come in any order, shards are completed as soon as they are full."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Container, Iterator
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 
 from dico.masks import MaskSet
 from dico.store.errors import StoreError
-from dico.store.failures import FailureLog
-from dico.store.journal import Journal, read_journal
-from dico.store.lock import StoreLock
-from dico.store.manifest import Manifest
+from dico.store.failures import FAILURES, FailureLog
+from dico.store.lock import ShardLock, guard
+from dico.store.manifest import MANIFEST, Manifest
+from dico.store.open_shard import OpenShard
 from dico.store.rows import Failure, encode_failed_row, encode_row, row_key
 from dico.store.shards import ShardFiles
 
-MANIFEST = "manifest.jsonl"
-FAILURES = "failures.jsonl"
-LOCK = "lock"
+_LEFT_OVER = re.compile(r"\.(\d{6,})\..+\.tmp")
 
 
 class StoreWriter:
-    """Writes the rows of a store, each image's once; to be used in a ``with`` block, which holds the store's lock.
+    """Writes the rows of a store, each image's once; to be used in a ``with`` block, which holds the shards' lock.
 
-    Entering takes up what an earlier writer left, however it ended: rows in journals count as written.
+    Entering takes up what an earlier writer left, however it ended: rows in journals count as written. Several writers
+    may write one store at once, also from several machines, as long as their shards are not the same.
 
     Args:
         folder: The store's folder.
         manifest: The store's manifest.
+        shards: The shards to write, in steps of 1; None for all. The images of the others are none of this writer's.
+        retry_failed: Whether images that failed are to be tried again: they are pending, too. A shard gives up its
+            failed rows when :meth:`pending` comes to it; the shards that it did not come to stay as they were.
 
     Attributes:
-        failed: How many images of the store failed, in this run or before.
-        damaged_shards: Complete shards whose rows were found missing or cut short; their images are pending again.
+        shards: The shards that are written.
+        failed: How many images of these shards have failed, in this run or before.
+        damaged_shards: Those that were complete and whose rows were found missing or cut short; their images are
+            pending again.
 
     Raises:
-        StoreError: on entering, when another process writes the store.
+        ValueError: when the store has no such shards.
+        StoreError: on entering, when another process writes one of them.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, shards: range | None = None, *, retry_failed: bool = False
+    ) -> None:
+        everything = range(manifest.shards)
+        self.shards = everything if shards is None else shards
+        if shards is not None and (not shards or shards.step != 1 or shards[0] < 0 or shards.stop > manifest.shards):
+            raise ValueError(
+                f"shards must be a range A:B with 0 <= A < B <= {manifest.shards}, the number of shards,"
+                f" got {shards.start}:{shards.stop}"
+            )
         self.folder = folder
         self.manifest = manifest
         self.failed = 0
         self.damaged_shards: list[int] = []
-        self._lock = StoreLock(folder / LOCK)
-        self._done_shards: set[int] = set()
-        self._open_shards: dict[int, _OpenShard] = {}
+        self._retry_failed = retry_failed
+        self._lock = ShardLock(folder, self.shards)
+        self._failures = FailureLog(folder)
+        self._failed_of_done: dict[int, int] = {}
+        self._open_shards: dict[int, OpenShard] = {}
+        self._to_reopen: set[int] = set()
+        self._pending = 0
 
     def __enter__(self) -> StoreWriter:
         self._lock.__enter__()
@@ -61,17 +81,22 @@ class StoreWriter:
         self._close()
 
     def is_done(self, index: int) -> bool:
-        """Whether the image has its row, of masks or of failure."""
+        """Whether the image is one of this writer's shards and has its row, of masks or of a failure that stands."""
         shard = index // self.manifest.shard_size
-        return shard in self._done_shards or (
-            shard in self._open_shards and index in self._open_shards[shard].failed_by_index
-        )
+        self._reopen(shard)
+        return shard in self._failed_of_done or (shard in self._open_shards and self._open_shards[shard].has(index))
 
     def pending(self) -> Iterator[int]:
-        """Yields the indices that have no row yet, in order."""
-        for shard in range(self.manifest.shards):
-            if shard not in self._done_shards:
+        """Yields the indices of these shards that have no row yet, in order, looking at each when its turn comes."""
+        for shard in self.shards:
+            self._reopen(shard)
+            if shard not in self._failed_of_done:
                 yield from (index for index in self.manifest.shard_indices(shard) if not self.is_done(index))
+
+    @property
+    def pending_count(self) -> int:
+        """How many images of these shards have no row, or one of a failure that is to be tried again."""
+        return self._pending
 
     def write(self, index: int, masks: MaskSet) -> bool:
         """Adds the masks of an image; returns False, and changes nothing, when it has a row already."""
@@ -79,6 +104,7 @@ class StoreWriter:
 
     def fail(self, failure: Failure) -> bool:
         """Adds an image that failed; returns False, and changes nothing, when it has a row already."""
+        self._own_shard(failure.index)
         if self.is_done(failure.index):
             return False
         # The story first: killed between the two, the image is tried again and its story dropped.
@@ -96,79 +122,115 @@ class StoreWriter:
             Whether it was added: the first row of an image stays.
 
         Raises:
-            IndexError: when the store has no such image.
+            IndexError: when the store has no such image, or it is of none of this writer's shards.
         """
         return self._add(index, row, failed=False)
 
     def _add(self, index: int, row: bytes, *, failed: bool) -> bool:
-        if not 0 <= index < len(self.manifest.entries):
-            raise IndexError(f"index must be within 0..{len(self.manifest.entries) - 1}, got {index}")
+        shard = self._own_shard(index)
         if self.is_done(index):
             return False
-        shard = index // self.manifest.shard_size
         if shard not in self._open_shards:
-            self._open_shards[shard] = _OpenShard(ShardFiles.of(self.folder, shard))
+            self._open_shards[shard] = self._open(shard)
         self._open_shards[shard].append(index, row, failed=failed)
         self.failed += failed
+        self._pending -= 1
         self._complete_if_full(shard)
         return True
 
+    def _own_shard(self, index: int) -> int:
+        if not 0 <= index < len(self.manifest.entries):
+            raise IndexError(f"index must be within 0..{len(self.manifest.entries) - 1}, got {index}")
+        shard = index // self.manifest.shard_size
+        if shard not in self.shards:
+            raise IndexError(
+                f"index must be of an image of shards {self.shards.start}:{self.shards.stop}, which this writer writes,"
+                f" got {index} of shard {shard}"
+            )
+        return shard
+
+    def _open(self, shard: int) -> OpenShard:
+        return OpenShard(ShardFiles.of(self.folder, shard), self.manifest.shard_indices(shard))
+
+    def _reopen(self, shard: int) -> None:
+        if shard not in self._to_reopen:
+            return
+        self._to_reopen.discard(shard)
+        if shard in self._open_shards:
+            self.failed -= self._open_shards.pop(shard).failed
+        else:
+            self.failed -= self._failed_of_done.pop(shard)
+        files, indices = ShardFiles.of(self.folder, shard), self.manifest.shard_indices(shard)
+        self._open_shards[shard] = OpenShard.reopened(files, indices)
+
     def _complete_if_full(self, shard: int) -> None:
         opened = self._open_shards[shard]
-        if len(opened.failed_by_index) == len(self.manifest.shard_indices(shard)):
+        if opened.is_full:
             opened.complete()
             del self._open_shards[shard]
-            self._done_shards.add(shard)
+            self._failed_of_done[shard] = opened.failed
 
     def _recover(self) -> None:
         (self.folder / "shards").mkdir(exist_ok=True)
-        for pattern in (f".{MANIFEST}.*.tmp", f".{FAILURES}.*.tmp", "shards/.*.tmp"):
-            for leftover in self.folder.glob(pattern):
+        with guard(self.folder):
+            if not self.manifest.is_in(self.folder / MANIFEST):
+                raise StoreError(f"{self.folder} was made anew for other images or settings meanwhile; run again")
+            for pattern in (f".{MANIFEST}.*.tmp", f".{FAILURES}.*.tmp"):
+                for leftover in self.folder.glob(pattern):
+                    leftover.unlink()
+        # Of these shards only: another writer is about to rename what looks the same.
+        for leftover in (self.folder / "shards").glob(".*.tmp"):
+            if (match := _LEFT_OVER.fullmatch(leftover.name)) and int(match[1]) in self.shards:
                 leftover.unlink()
-        for shard in range(self.manifest.shards):
-            files = ShardFiles.of(self.folder, shard)
-            if meta := files.done_meta():
-                self._done_shards.add(shard)
-                self.failed += meta.failed
-                files.journal.unlink(missing_ok=True)
-                continue
+        for shard in self.shards:
+            self._recover_shard(shard)
+        self._failures.keep(self._standing)
+
+    def _recover_shard(self, shard: int) -> None:
+        files = ShardFiles.of(self.folder, shard)
+        images = len(self.manifest.shard_indices(shard))
+        if meta := files.done_meta():
+            self._failed_of_done[shard] = meta.failed
+            files.journal.unlink(missing_ok=True)
+        else:
             if files.meta.exists():
                 self.damaged_shards.append(shard)
-            if files.journal.exists():
-                opened = _OpenShard(files)
-                self._open_shards[shard] = opened
-                if not opened.failed_by_index.keys() <= set(self.manifest.shard_indices(shard)):
-                    raise StoreError(f"{files.journal} holds rows of other images; remove it to label them again")
-                self.failed += sum(opened.failed_by_index.values())
-        self._failures = FailureLog(self.folder / FAILURES, self.is_done)
-        for shard in list(self._open_shards):
+            if not files.journal.exists():
+                self._pending += images
+                return
+            self._open_shards[shard] = opened = self._open(shard)
+            self._pending += images - opened.rows
             self._complete_if_full(shard)
+        failed = self._open_shards[shard].failed if shard in self._open_shards else self._failed_of_done[shard]
+        self.failed += failed
+        if self._retry_failed and failed:
+            self._to_reopen.add(shard)
+            self._pending += failed
+
+    def _standing(self, failures: list[Failure]) -> list[Failure]:
+        """The failures without those of these shards whose image has no failed row (any more)."""
+        standing = []
+        for shard, told in groupby(failures, lambda failure: failure.index // self.manifest.shard_size):
+            of_shard = list(told)
+            if shard in self.shards:
+                failed = self._failed_indices(shard, len(of_shard))
+                of_shard = [failure for failure in of_shard if failure.index in failed]
+            standing += of_shard
+        return standing
+
+    def _failed_indices(self, shard: int, expected: int) -> Container[int]:
+        if shard in self._open_shards:
+            return self._open_shards[shard].failed_indices()
+        if self._failed_of_done.get(shard, 0) in (0, expected):  # as a rule; reading the shard takes a while
+            return self.manifest.shard_indices(shard) if self._failed_of_done.get(shard, 0) else ()
+        lines = ShardFiles.of(self.folder, shard).read_rows()
+        return {index for index, failed in map(row_key, lines) if failed}
 
     def _close(self) -> None:
         try:
             for opened in self._open_shards.values():
-                opened.journal.close()
+                opened.close()
+            if self._retry_failed:
+                self._failures.keep(self._standing)
         finally:
             self._lock.__exit__(None, None, None)
-
-
-class _OpenShard:
-    """A shard that is being filled."""
-
-    def __init__(self, files: ShardFiles) -> None:
-        self.files = files
-        # A meta that does not fit its rows is of a damaged shard, which is redone from here.
-        files.meta.unlink(missing_ok=True)
-        self.failed_by_index = dict(map(row_key, read_journal(files.journal)))
-        self.journal = Journal(files.journal)
-
-    def append(self, index: int, row: bytes, *, failed: bool) -> None:
-        self.journal.append(row)
-        self.failed_by_index[index] = failed
-
-    def complete(self) -> None:
-        self.journal.close()
-        line_by_index = {row_key(line)[0]: line for line in read_journal(self.files.journal)}
-        lines = [line_by_index[index] for index in sorted(line_by_index)]
-        self.files.write(lines, sum(self.failed_by_index.values()))
-        self.files.journal.unlink()

@@ -1,0 +1,150 @@
+"""Who may write which shards of a store."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dico.store import MaskStore, StoreError
+from dico.store.lock import ShardLock, guard, refuse_when_written
+from tests.stores import manifest_of
+
+HOST = socket.gethostname()
+
+
+def locks(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "locks").glob("*.lock"))
+
+
+def hold(folder: str, shards: range, ready: object, release: object) -> None:
+    with ShardLock(Path(folder), shards):
+        ready.set()
+        release.wait(60)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A process that holds shards 2:4 of the folder."""
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(str(tmp_path), range(2, 4), ready, release))
+    process.start()
+    assert ready.wait(60)
+    yield process
+    release.set()
+    process.join()
+
+
+@pytest.mark.parametrize("shards", [range(2, 4), range(0, 3), range(3, 9), range(0, 9), range(3, 4)])
+def test_shards_of_another_process_are_refused(tmp_path, other, shards):
+    with pytest.raises(StoreError) as caught:
+        ShardLock(tmp_path, shards).__enter__()
+    assert str(caught.value) == (
+        f"{tmp_path} is being written by process {other.pid} on {HOST} (shards 2:4);"
+        " wait for it to end, or choose other shards or another output"
+    )
+    assert locks(tmp_path) == [f"000002-000004.{HOST}.{other.pid}.lock"]
+
+
+def test_other_shards_are_free(tmp_path, other):
+    with ShardLock(tmp_path, range(0, 2)), ShardLock(tmp_path, range(4, 5)):
+        assert locks(tmp_path) == [
+            f"000000-000002.{HOST}.{os.getpid()}.lock",
+            f"000002-000004.{HOST}.{other.pid}.lock",
+            f"000004-000005.{HOST}.{os.getpid()}.lock",
+        ]
+    assert locks(tmp_path) == [f"000002-000004.{HOST}.{other.pid}.lock"]
+    with guard(tmp_path), pytest.raises(StoreError, match=rf"written by process {other.pid} on"):
+        refuse_when_written(tmp_path, range(100))
+
+
+def test_two_writers_of_one_process_are_one_too_many(tmp_path):
+    store = MaskStore.create(tmp_path / "out", manifest_of(9))
+    with store.writer() as writer:
+        for shards in (None, range(1, 2)):
+            with pytest.raises(StoreError, match=rf"out is being written by process {os.getpid()} on .*\(shards 0:3\)"):
+                store.writer(shards).__enter__()
+        assert list(writer.pending()) == list(range(9))
+        assert locks(tmp_path / "out") == [f"000000-000003.{HOST}.{os.getpid()}.lock"]
+    with store.writer(range(1, 2)) as writer:
+        assert list(writer.pending()) == [4, 5, 6, 7]
+
+
+def test_the_lock_of_a_dead_process_is_free(tmp_path):
+    code = (
+        "import os; from pathlib import Path; from dico.store.lock import ShardLock;"
+        f"ShardLock(Path({str(tmp_path)!r}), range(1, 3)).__enter__(); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    (left,) = locks(tmp_path)
+    assert left.startswith(f"000001-000003.{HOST}.")
+    with ShardLock(tmp_path, range(2, 5)):
+        assert locks(tmp_path) == [f"000002-000005.{HOST}.{os.getpid()}.lock"]
+    assert locks(tmp_path) == []
+
+
+def test_the_process_id_of_a_dead_process_may_be_ours(tmp_path):
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / f"000001-000003.{HOST}.{os.getpid()}.lock").write_bytes(b"")
+    with ShardLock(tmp_path, range(1, 3)):
+        pass
+    assert locks(tmp_path) == []
+
+
+def test_a_lock_from_another_machine_is_respected(tmp_path):
+    (tmp_path / "locks").mkdir()
+    left = tmp_path / "locks" / "000001-000003.node-7.example.org.4711.lock"
+    left.write_bytes(b"")
+    with pytest.raises(StoreError) as caught:
+        ShardLock(tmp_path, range(2, 5)).__enter__()
+    assert str(caught.value) == (
+        f"{tmp_path} was locked by process 4711 on node-7.example.org (shards 1:3);"
+        f" when that run is dead, remove {left}"
+    )
+    assert locks(tmp_path) == [left.name]
+    with ShardLock(tmp_path, range(3, 5)):
+        pass
+    left.unlink()
+    with ShardLock(tmp_path, range(2, 5)):
+        pass
+
+
+def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch):
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StoreError, match=r"lies on a file system without locks \(No locks available\); choose another"):
+        ShardLock(tmp_path, range(1)).__enter__()
+
+
+def test_other_files_among_the_locks_do_not_matter(tmp_path):
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / "notes.lock").write_text("mine")
+    with ShardLock(tmp_path, range(2)):
+        pass
+    assert locks(tmp_path) == ["notes.lock"]
+
+
+def test_the_guard_lets_one_in_at_a_time(tmp_path):
+    """Eight processes each add one to a number in a file, with nothing between reading and writing but the guard."""
+    (tmp_path / "number").write_text("0")
+    code = (
+        "from pathlib import Path; import sys; from dico.store.lock import guard\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "for _ in range(200):\n"
+        "    with guard(folder):\n"
+        "        number = int((folder / 'number').read_text())\n"
+        "        (folder / 'number').write_text(str(number + 1))\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [0] * 4
+    assert (tmp_path / "number").read_text() == "800"

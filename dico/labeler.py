@@ -13,11 +13,12 @@ from dico.conquer import conquer
 from dico.divide.base import Divider
 from dico.divide.maskcut import MaskCut
 from dico.features.base import Extractor
-from dico.features.build import build_extractor
+from dico.features.build import build_extractor, check_extractor
 from dico.image import Image, load_image
 from dico.masks import MaskSet
 from dico.refine import Refiner, build_refiner
 from dico.selection import select
+from dico.stopwatch import stage
 
 
 class PseudoLabeler:
@@ -46,13 +47,18 @@ class PseudoLabeler:
 
     @classmethod
     def from_config(
-        cls, config: PipelineConfig | str | Path | None = None, overrides: Iterable[str] = ()
+        cls,
+        config: PipelineConfig | str | Path | None = None,
+        overrides: Iterable[str] = (),
+        *,
+        extractor: Extractor | None = None,
     ) -> PseudoLabeler:
         """A labeler with the stages that a configuration names.
 
         Args:
             config: A configuration, a YAML file of differences from the defaults, or None for the defaults.
             overrides: ``section.key=value`` strings; with a file or None only.
+            extractor: Used in place of the configured one, such as a proxy of one that several processes share.
 
         Returns:
             A labeler.
@@ -67,17 +73,11 @@ class PseudoLabeler:
                 raise ValueError("overrides must be empty when config is a PipelineConfig; use load_config for both")
         else:
             config = load_config(config, overrides)
-        if config.conquer.parts and not config.divide.max_masks:
-            raise ValueError("conquer.parts=true needs objects to look for parts in: add divide.max_masks=3")
-        extractor = build_extractor(config.extractor, seed=config.seed)
-        if config.extractor.name != "classical" and config.conquer.whole_image == "pool":
-            raise ValueError(
-                f"conquer.whole_image must be thresholds or none with extractor.name={config.extractor.name}: pooling"
-                " needs boundary evidence between superpixels; start from --config configs/dico/unsam.yaml"
-            )
+        check_extractor(config.extractor)
+        check_stages(config)
         return cls(
             config,
-            extractor=extractor,
+            extractor=build_extractor(config.extractor, seed=config.seed) if extractor is None else extractor,
             divider=MaskCut(config.divide),
             refiner=build_refiner(config.refine),
         )
@@ -104,7 +104,30 @@ class PseudoLabeler:
             raise ValueError(f"image must be uint8 (H, W, 3) and not empty, got {image.dtype} {image.shape}")
         # Eigenvectors and matrix products change in their last bits with the number of threads.
         with threadpool_limits(1):
-            (features,) = self.extractor.extract([image])
-            coarse = self.divider.divide(image, features)
-            finer = conquer(image, features, coarse, self.extractor, self.config.conquer)
-            return select(self.refiner.refine(image, MaskSet.concat([coarse, finer])), self.config.select)
+            with stage("extract"):
+                (features,) = self.extractor.extract([image])
+            with stage("divide"):
+                coarse = self.divider.divide(image, features)
+            with stage("conquer"):
+                finer = conquer(image, features, coarse, self.extractor, self.config.conquer)
+            with stage("refine"):
+                refined = self.refiner.refine(image, MaskSet.concat([coarse, finer]))
+            with stage("select"):
+                return select(refined, self.config.select)
+
+
+def check_stages(config: PipelineConfig) -> None:
+    """Checks that the stages of a configuration can work together, and that refining has what it needs.
+
+    Raises:
+        ValueError: for parts without objects, and for pooling without boundary evidence.
+        ImportError: when refining needs a package that is not installed.
+    """
+    if config.conquer.parts and not config.divide.max_masks:
+        raise ValueError("conquer.parts=true needs objects to look for parts in: add divide.max_masks=3")
+    if config.extractor.name != "classical" and config.conquer.whole_image == "pool":
+        raise ValueError(
+            f"conquer.whole_image must be thresholds or none with extractor.name={config.extractor.name}: pooling"
+            " needs boundary evidence between superpixels; start from --config configs/dico/unsam.yaml"
+        )
+    build_refiner(config.refine)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dico.image import Image, ImageError, load_image
 from dico.masks import MaskSet
+from dico.stopwatch import stage, stopwatch
 from dico.store import ImageEntry, encode_row
 from dico.store.rows import FailureKind
 
@@ -37,9 +38,13 @@ class Labelled:
 
     Attributes:
         row: Its row, encoded: masks themselves need not travel between processes.
+        masks: How many there are.
+        seconds_by_stage: How long each stage took.
     """
 
     row: bytes
+    masks: int = 0
+    seconds_by_stage: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,36 @@ class Failed:
         kind: Why.
         error: Type and message of what was raised.
         traceback: The last lines of its traceback; empty where they tell nothing.
+        attempts: How often it was tried.
     """
 
     kind: FailureKind
     error: str
     traceback: str = ""
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker died with the task: there is no outcome, and the task can be handed over again.
+
+    Attributes:
+        reason: What the worker died of, such as "killed by SIGSEGV".
+        traceback: The last lines that it wrote; empty when there are none.
+        blameless: Whether the task cannot have been the cause, as when a whole machine went away.
+    """
+
+    reason: str
+    traceback: str = ""
+    blameless: bool = False
 
 
 Outcome = Labelled | Failed
+
+Result = Outcome | Lost
+
+Work = Callable[[Task], Outcome]
+"""Pure, and never raises: what goes wrong with a task is its outcome."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +102,23 @@ class LabelWork:
     def __call__(self, task: Task) -> Outcome:
         """What became of the image; an exception is one of its outcomes and is not raised."""
         try:
-            image = load_image(task.file, max_pixels=self.max_pixels)
-            masks = self.labeler(image)
-            if masks.size_hw != image.shape[:2]:
-                raise ValueError(f"masks must be of the image's size {image.shape[:2]}, got {masks.size_hw}")
-            return Labelled(encode_row(task.entry, masks))
+            with stopwatch() as seconds_by_stage:
+                with stage("load"):
+                    image = load_image(task.file, max_pixels=self.max_pixels)
+                masks = self.labeler(image)
+                if masks.size_hw != image.shape[:2]:
+                    raise ValueError(f"masks must be of the image's size {image.shape[:2]}, got {masks.size_hw}")
+                with stage("encode"):
+                    row = encode_row(task.entry, masks)
+            return Labelled(row, len(masks), seconds_by_stage)
         except ImageError as error:
             return Failed("decode", f"ImageError: {error}")
         except MemoryError as error:
             return Failed("memory", _described(error), _tail(error))
         except Exception as error:  # whatever it is, it is this image's failure and not the end of the others
-            return Failed("error", _described(error), _tail(error))
+            # torch's own kind of MemoryError is a RuntimeError; torch may not be there to ask.
+            kind: FailureKind = "memory" if type(error).__name__ == "OutOfMemoryError" else "error"
+            return Failed(kind, _described(error), _tail(error))
 
 
 def _described(error: Exception) -> str:

@@ -22,16 +22,11 @@ def build_extractor(config: ExtractorConfig, *, seed: int = 0) -> Extractor:
         ImportError: when a transformer is asked for and its packages are not installed; says how to install them.
         ValueError: when a value does not suit the network, or weights are given to the extractor that has none.
     """
+    check_extractor(config)
     if config.name == "classical":
-        if config.weights:
-            raise ValueError(
-                f"extractor.weights={config.weights} is for transformers, and extractor.name is classical; add"
-                " extractor.name=dino, dinov2 or dinov3, or leave the weights out"
-            )
         from dico.features.classical import ClassicalExtractor
 
         return ClassicalExtractor(config.classical, seed=seed)
-    locate(config.name, config.weights)  # the cheaper complaint first: imports below take seconds
     try:
         from dico.features.vit import VitExtractor
     except ModuleNotFoundError as error:
@@ -43,3 +38,19 @@ def build_extractor(config: ExtractorConfig, *, seed: int = 0) -> Extractor:
             name=error.name,
         ) from error
     return VitExtractor(config)
+
+
+def check_extractor(config: ExtractorConfig) -> None:
+    """Checks what can be checked of an extractor in no time: imports of transformers take seconds.
+
+    Raises:
+        CheckpointError: when a transformer's weights are not named, or are a file that is not there.
+        ValueError: when weights are given to the extractor that has none.
+    """
+    if config.name != "classical":
+        locate(config.name, config.weights)
+    elif config.weights:
+        raise ValueError(
+            f"extractor.weights={config.weights} is for transformers, and extractor.name is classical; add"
+            " extractor.name=dino, dinov2 or dinov3, or leave the weights out"
+        )

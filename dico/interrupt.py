@@ -9,11 +9,13 @@ from types import FrameType, TracebackType
 from typing import Any
 
 STDERR = 2
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Of Ctrl-C, and of whoever ends jobs: Kubernetes, SLURM, systemd."""
 NOTICE = b"\nStopping after the images under way; press Ctrl-C again to leave at once.\n"
 
 
 class Interrupt:
-    """Turns the first Ctrl-C within the block into a flag; the second raises KeyboardInterrupt as ever.
+    """Turns the first Ctrl-C (or SIGTERM) within the block into a flag; the second raises KeyboardInterrupt as ever.
 
     Outside the main thread, where signals cannot be handled, it does nothing.
 
@@ -23,20 +25,18 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: Any = None
-        self._handling = False
+        self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._handle)
-            self._handling = True
+            self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._handling:
-            signal.signal(signal.SIGINT, self._previous)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

@@ -1,156 +1,227 @@
-"""Labelling many images: order, window, resuming and writing live here; the work itself is an executor's."""
+"""Labelling many images: order, window, retries, resuming and writing live here; the work itself is an executor's."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import takewhile
 
-from tqdm import tqdm
-
-from dico.config import ImageConfig
 from dico.executors import Executor, InlineExecutor, Session
 from dico.interrupt import Interrupt
+from dico.job import Job
+from dico.progress import Progress
+from dico.run_log import RunLog
+from dico.run_summary import RunSummary, Tally
 from dico.store import Failure, MaskStore, StoreWriter
-from dico.task import Failed, Labeler, LabelWork, Outcome, Task
+from dico.task import Failed, Lost, Outcome, Task
 
 log = logging.getLogger(__name__)
 
+TICK_S = 1.0
+"""How often Ctrl-C and the clock are looked at while nothing comes."""
+MAX_STRAYS = 10
+"""A task that went down with so many machines is blamed after all."""
+
 
 @dataclass(frozen=True)
-class RunSummary:
-    """What a run did, and how the store stands.
+class RunOptions:
+    """What a run is to do, and when it gives up.
 
     Attributes:
-        images: Images in the store's manifest.
-        found_done: Images that had their row before.
-        labelled: Images that got masks in this run.
-        failed: Images that failed in this run.
-        failed_in_store: Images that failed in this run or before.
-        seconds: How long it took.
-        interrupted: Whether Ctrl-C ended it before the images it was to label were done.
-        failures_path: The file that says why images failed.
+        limit: Only the first so many images of the listing; None for all of them.
+        shards: Only the images of these shards, so that several runs can share a store; None for all of them.
+        retry_failed: Images that failed before are tried again.
+        max_crashes: An image has failed when so many workers died over it.
+        max_failures: The run stops when so many images failed in it; None goes on whatever happens.
+        show_progress: Shows the progress on standard error.
+
+    Raises:
+        ValueError: when a number is not positive.
     """
 
-    images: int
-    found_done: int
-    labelled: int
-    failed: int
-    failed_in_store: int
-    seconds: float
-    interrupted: bool
-    failures_path: Path
+    limit: int | None = None
+    shards: range | None = None
+    retry_failed: bool = False
+    max_crashes: int = 2
+    max_failures: int | None = None
+    show_progress: bool = True
 
-    @property
-    def pending(self) -> int:
-        """Images that were not tried yet."""
-        return self.images - self.found_done - self.labelled - self.failed
-
-    def sentence(self) -> str:
-        """The summary for people, one line; a second one says where the failures are listed, when there are any."""
-        tried = self.labelled + self.failed
-        parts = [f"{self.labelled} of {self.images} images labelled in {self.seconds:.1f} s"]
-        if tried:
-            parts.append(f"{tried / max(self.seconds, 1e-9):.2f} images/s")
-        if self.found_done:
-            parts.append(f"{self.found_done} were done before")
-        if self.pending:
-            parts.append(f"{self.pending} still to do")
-        line = ", ".join(parts) + (" (interrupted; the same command goes on)" if self.interrupted else "")
-        if self.failed_in_store:
-            some = "1 image" if self.failed_in_store == 1 else f"{self.failed_in_store} images"
-            line += f"\n{some} failed; the list, with the reasons, is {self.failures_path}"
-        return line
+    def __post_init__(self) -> None:
+        for name in ("limit", "max_crashes", "max_failures"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 def run(
-    labeler: Labeler,
-    store: MaskStore,
-    *,
-    executor: Executor | None = None,
-    max_pixels: int = ImageConfig.max_pixels,
-    limit: int | None = None,
-    show_progress: bool = True,
+    job: Job, store: MaskStore, options: RunOptions | None = None, *, executor: Executor | None = None
 ) -> RunSummary:
     """Labels the images of a store that have no row yet.
 
     An image that cannot be read or labelled becomes a failure of the store and the run goes on. After the first Ctrl-C
-    the images under way are finished and written; the second raises KeyboardInterrupt. Either way, and after a kill,
-    the next run goes on where this one stopped.
+    (or SIGTERM) the images under way are finished and written; the second raises KeyboardInterrupt. Either way, and
+    after a kill, the next run goes on where this one stopped. What is written does not depend on the executor.
 
     Args:
-        labeler: Gives an image (uint8, H x W x 3, RGB) its masks; the same image must give the same masks.
+        job: Makes the work; the same image must give the same masks.
         store: Where the rows go.
-        executor: Who does the work; by default this process.
-        max_pixels: Larger images are recorded as failures before they are decoded.
-        limit: Only the first so many images of the store; None for all of them.
-        show_progress: Shows a progress bar where standard error is a terminal.
+        options: What to do, and when to give up; None for the defaults.
+        executor: Who does the work; None for this process.
 
     Returns:
         What was done.
 
     Raises:
-        StoreError: when another process writes the store.
+        StoreError: when another process writes these shards of the store.
+        WorkerError: when there are no workers to be had.
         OSError: when the store cannot be written, such as on a full disk.
     """
+    options = options or RunOptions()
+    executor = executor or InlineExecutor()
     started = time.monotonic()
-    last = len(store.manifest.entries) if limit is None else min(limit, len(store.manifest.entries))
-    executor = InlineExecutor() if executor is None else executor
+    tally = Tally()
     with (
-        store.writer() as writer,
-        executor.session(LabelWork(labeler, max_pixels)) as session,
+        store.writer(options.shards, retry_failed=options.retry_failed) as writer,
+        RunLog(store.path) as run_log,
         Interrupt() as interrupt,
     ):
         if writer.damaged_shards:
             log.warning("shards %s of %s are damaged and are labelled again", writer.damaged_shards, store.path)
-        pending = list(writer.pending())
-        todo = [index for index in pending if index < last]
-        labelled = failed = 0
-        with _progress_bar(last, last - len(todo), show_progress) as bar:
-            for index, outcome in _outcomes(session, store, iter(todo), interrupt):
-                written = _write(writer, index, outcome)
-                labelled += written and not isinstance(outcome, Failed)
-                failed += written and isinstance(outcome, Failed)
-                bar.set_postfix(failed=writer.failed, refresh=False)
-                bar.update(written)
-        return RunSummary(
-            images=len(store.manifest.entries),
-            found_done=len(store.manifest.entries) - len(pending),
-            labelled=labelled,
-            failed=failed,
-            failed_in_store=writer.failed,
-            seconds=time.monotonic() - started,
-            interrupted=labelled + failed < len(todo),
-            failures_path=store.failures_path,
+        last = len(store.manifest.entries) if options.limit is None else options.limit
+        images = sum(len(store.manifest.shard_indices(shard)) for shard in writer.shards)
+        pending = writer.pending_count
+        to_do = pending if options.limit is None else sum(1 for _ in _below(last, writer.pending()))
+        run_log.write(
+            f"{to_do:,} images to label, {images - pending:,} done before; {executor}; configuration"
+            f" {store.manifest.config_hash}; {options}"
         )
 
+        def is_over() -> bool:
+            return interrupt.requested or (options.max_failures is not None and tally.failed >= options.max_failures)
 
-def _outcomes(
-    session: Session, store: MaskStore, todo: Iterator[int], interrupt: Interrupt
-) -> Iterator[tuple[int, Outcome]]:
-    """Yields outcomes as they come, with a window of tasks under way until there are no more, or Ctrl-C."""
-    under_way = 0
-    while True:
-        while under_way < session.window and not interrupt.requested and (index := next(todo, None)) is not None:
-            entry = store.manifest.entries[index]
-            session.submit(index, Task(entry, store.manifest.image_path(entry)))
-            under_way += 1
-        if not under_way:
-            return
-        yield session.collect()
-        under_way -= 1
+        with (
+            executor.session(job) as session,
+            Progress(to_do + images - pending, images - pending, run_log=run_log, shown=options.show_progress) as shown,
+        ):
+            todo = _Queue(_below(last, writer.pending()), gap=store.manifest.shard_size)
+            crew = _Crew(session, store, max_crashes=options.max_crashes)
+            for result in crew.results(todo, is_over):
+                if result is not None and _write(writer, *result):
+                    tally.add(result[1])
+                    _log_failure(run_log, store, *result)
+                shown.show(tally)
+        done = tally.labelled + tally.failed
+        summary = RunSummary(
+            images=images,
+            found_done=images - pending,
+            labelled=tally.labelled,
+            failed=tally.failed,
+            failed_in_store=writer.failed,
+            masks=tally.masks,
+            seconds=time.monotonic() - started,
+            interrupted=done < to_do and interrupt.requested,
+            too_many_failures=done < to_do and not interrupt.requested,
+            failures_path=store.failures_path,
+            log_path=run_log.path,
+            failed_by_kind=dict(tally.failed_by_kind),
+            seconds_by_stage=dict(tally.seconds_by_stage),
+        )
+        run_log.write(summary.sentence())
+        return summary
+
+
+def _below(last: int, indices: Iterator[int]) -> Iterator[int]:
+    return takewhile(lambda index: index < last, indices)
+
+
+class _Queue:
+    """What to hand over next: fresh images in order, and now and then one whose worker died.
+
+    Args:
+        fresh: Indices in order.
+        gap: An image is handed over again after so many others, or when there are no others: whatever kills workers
+            from outside at one time then hits different images, and memory has had time to be freed.
+    """
+
+    def __init__(self, fresh: Iterator[int], gap: int) -> None:
+        self._fresh = fresh
+        self._gap = gap
+        self._taken = 0
+        self._again: deque[tuple[int, int]] = deque()
+
+    def take(self) -> int | None:
+        self._taken += 1
+        if self._again and self._again[0][0] <= self._taken:
+            return self._again.popleft()[1]
+        index = next(self._fresh, None)
+        return self._again.popleft()[1] if index is None and self._again else index
+
+    def put_back(self, index: int) -> None:
+        self._again.append((self._taken + self._gap, index))
+
+
+class _Crew:
+    """Hands tasks over and counts the deaths over each."""
+
+    def __init__(self, session: Session, store: MaskStore, *, max_crashes: int) -> None:
+        self._session = session
+        self._store = store
+        self._max_crashes = max_crashes
+        self._deaths: Counter[int] = Counter()
+        self._strays: Counter[int] = Counter()
+
+    def results(self, todo: _Queue, is_over: Callable[[], bool]) -> Iterator[tuple[int, Outcome] | None]:
+        """Yields outcomes as they come, and None when none comes for a while, until all is done or it is over."""
+        under_way = 0
+        while True:
+            if is_over():
+                under_way -= len(self._session.withdraw())
+            else:
+                while under_way < self._session.window and (index := todo.take()) is not None:
+                    entry = self._store.manifest.entries[index]
+                    self._session.submit(index, Task(entry, self._store.manifest.image_path(entry)))
+                    under_way += 1
+            if not under_way:
+                return
+            collected = self._session.collect(TICK_S)
+            if collected is None:
+                yield None
+                continue
+            under_way -= 1
+            index, result = collected
+            if not isinstance(result, Lost):
+                yield index, result
+            elif (failed := self._blamed(index, result)) is not None:
+                yield index, failed
+            else:
+                todo.put_back(index)
+
+    def _blamed(self, index: int, lost: Lost) -> Failed | None:
+        """The failure that a lost task is, or None when it is to be tried again."""
+        if lost.blameless:
+            self._strays[index] += 1
+            if self._strays[index] < MAX_STRAYS:
+                return None
+        else:
+            self._deaths[index] += 1
+            if self._deaths[index] < self._max_crashes:
+                return None
+        attempts = self._deaths[index] + self._strays[index]
+        return Failed("crash", f"its worker was {lost.reason}", lost.traceback, attempts)
 
 
 def _write(writer: StoreWriter, index: int, outcome: Outcome) -> bool:
     if isinstance(outcome, Failed):
         path = writer.manifest.entries[index].path
-        return writer.fail(Failure(index, path, outcome.kind, outcome.error, outcome.traceback))
+        return writer.fail(
+            Failure(index, path, outcome.kind, outcome.error, outcome.traceback, attempts=outcome.attempts)
+        )
     return writer.add(index, outcome.row)
 
 
-def _progress_bar(total: int, initial: int, shown: bool) -> tqdm:
-    hidden = not (shown and sys.stderr.isatty())
-    return tqdm(total=total, initial=initial, unit=" images", file=sys.stderr, disable=hidden, dynamic_ncols=True)
+def _log_failure(run_log: RunLog, store: MaskStore, index: int, outcome: Outcome) -> None:
+    if isinstance(outcome, Failed):
+        path = store.manifest.entries[index].path
+        run_log.write(f"failed: {path} ({outcome.kind}): {outcome.error.splitlines()[0]}")

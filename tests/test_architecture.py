@@ -14,11 +14,11 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A part is a file or a folder directly inside a package. What only knows arrays, files or one value type:
-GROUND = {"atomic", "config", "image", "inputs", "masks", "rasterise", "rle", "window"}
+GROUND = {"atomic", "config", "image", "inputs", "masks", "rasterise", "rle", "stopwatch", "window"}
 GRAPHS = {"features", "merge_tree", "merging", "pooling", "tournament"}  # regions, and merging them
 SOLVER = {"affinity", "lanczos", "ncut"}
 SCORING = {"evaluation_report", "ground_truth", "matching", "precision"}
-RUNNING = {"executors", "interrupt", "run", "task"}
+RUNNING = {"executors", "interrupt", "job", "progress", "run", "run_log", "run_summary", "task"}
 
 MAY_IMPORT: dict[str, dict[str, set[str]]] = {
     "dico": {
@@ -38,9 +38,11 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "export": GROUND | {"store"},
         "gallery": GROUND | {"matching", "store"},
         "interrupt": set(),
-        **{part: GROUND | RUNNING | {"labeler", "store"} for part in RUNNING - {"interrupt"}},
-        "cluster": GROUND | RUNNING | {"labeler", "store"},
-        "cli": GROUND | RUNNING | {"cluster", "evaluate", "export", "gallery", "labeler", "store"},
+        # Features, too: a job makes an extractor that many workers share, and an executor passes its features on.
+        **{part: GROUND | RUNNING | {"features", "labeler", "store"} for part in RUNNING - {"interrupt"}},
+        "cluster": GROUND | RUNNING | {"features"},
+        "label_command": GROUND | RUNNING | {"cluster", "store"},
+        "cli": GROUND | RUNNING | {"evaluate", "export", "gallery", "label_command", "store"},
         "__init__": {"config", "labeler", "masks", "store"},
         "__main__": {"cli"},
     },

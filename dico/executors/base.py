@@ -1,0 +1,50 @@
+"""Who does the work: an executor turns (key, task) into (key, result), and knows nothing of stores or resuming."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from dico.job import Job
+from dico.task import Result, Task
+
+
+class WorkerError(RuntimeError):
+    """No worker can be had, so that no image would ever be done; the message says what the last one died of."""
+
+
+class Session(Protocol):
+    """Workers, while they are there."""
+
+    @property
+    def window(self) -> int:
+        """How many tasks are worth having handed over at once: those in work, and a few to go on with."""
+        ...
+
+    def submit(self, key: int, task: Task) -> None:
+        """Hands over a task; returns at once."""
+        ...
+
+    def withdraw(self) -> list[int]:
+        """Takes back the tasks that no worker has begun, and returns their keys."""
+        ...
+
+    def collect(self, timeout_s: float) -> tuple[int, Result] | None:
+        """Waits for the result of any task that was handed over and not collected yet.
+
+        Args:
+            timeout_s: Seconds after which None is returned, so that the caller can look at the clock. Who works in the
+                caller's process cannot keep to it.
+
+        Raises:
+            WorkerError: when there are no workers, and new ones die before they are ready.
+        """
+        ...
+
+
+class Executor(Protocol):
+    """Makes workers."""
+
+    def session(self, job: Job) -> AbstractContextManager[Session]:
+        """Workers that do a job's work while the ``with`` block runs; none is left behind, however it ends."""
+        ...

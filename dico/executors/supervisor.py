@@ -1,0 +1,187 @@
+"""Keeps a crew of workers at work: who is ready, who does what, who died, who takes too long. Knows no processes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dico.executors.base import WorkerError
+from dico.task import Failed, Lost, Outcome, Result, Task
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+"""Longest wait for an event: a death that makes no noise is noticed after this."""
+MAX_FAILED_STARTS = 3
+"""So many workers that die in a row before they are ready end the run."""
+AHEAD = 2
+"""Tasks handed over for each worker: one in work, and one that it gets before the last result is written."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker has made its work and waits for tasks."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """A worker has done its task."""
+
+    worker: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Died:
+    """A worker is no more. ``lost`` says of what it died."""
+
+    worker: int
+    lost: Lost
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A worker could not make its work, and no other one could: ``error`` says why."""
+
+    worker: int
+    error: str
+
+
+Event = Ready | Done | Died | Broken
+
+
+class Workers(Protocol):
+    """Workers of some kind. They are known by numbers, which are never used again."""
+
+    def start(self) -> int:
+        """Starts a worker and returns its number at once; that it is ready is an event."""
+        ...
+
+    def give(self, worker: int, task: Task) -> None:
+        """Gives a ready worker its next task. If it is dead already, that is an event."""
+        ...
+
+    def kill(self, worker: int) -> None:
+        """Ends a worker, whatever it does, and forgets it: no event tells of it."""
+        ...
+
+    def wait(self, timeout_s: float) -> Sequence[Event]:
+        """What happened since the last call; waits for something to happen, but no longer than this."""
+        ...
+
+
+class Supervisor:
+    """A session over workers that may die.
+
+    Each worker has one task at a time, so the one that it dies with is known; only ready workers are given any; those
+    that died are replaced. What is to be done with a task whose worker died is the caller's to say.
+
+    Args:
+        workers: The kind of workers.
+        count: How many at once, at least 1.
+        timeout_s: A worker that takes longer over a task is killed, and the task has failed; None waits for ever.
+    """
+
+    def __init__(self, workers: Workers, count: int, *, timeout_s: float | None = None) -> None:
+        self.window = AHEAD * count
+        self._workers = workers
+        self._count = count
+        self._timeout_s = timeout_s
+        self._waiting: deque[tuple[int, Task]] = deque()
+        self._starting: set[int] = set()
+        self._idle: list[int] = []
+        self._busy: dict[int, _Errand] = {}
+        self._results: deque[tuple[int, Result]] = deque()
+        self._failed_starts = 0
+
+    def submit(self, key: int, task: Task) -> None:
+        """Hands over a task."""
+        self._waiting.append((key, task))
+
+    def withdraw(self) -> list[int]:
+        """Takes back what no worker has begun."""
+        keys = [key for key, _ in self._waiting]
+        self._waiting.clear()
+        return keys
+
+    def collect(self, timeout_s: float) -> tuple[int, Result] | None:
+        """The next result, or None after a while; see :meth:`dico.executors.base.Session.collect`."""
+        until = time.monotonic() + timeout_s
+        while True:
+            self._hire()
+            self._assign()
+            if self._results:
+                return self._results.popleft()
+            now = time.monotonic()
+            if now >= until:
+                return None
+            deadlines = [errand.deadline for errand in self._busy.values()]
+            for event in self._workers.wait(max(0.0, min(HEARTBEAT_S, until - now, *(d - now for d in deadlines)))):
+                self._handle(event)
+            self._kill_overdue()
+
+    def _hire(self) -> None:
+        wanted = min(self._count, len(self._busy) + len(self._waiting))
+        while len(self._starting) + len(self._idle) + len(self._busy) < wanted:
+            self._starting.add(self._workers.start())
+
+    def _assign(self) -> None:
+        while self._idle and self._waiting:
+            worker, (key, task) = self._idle.pop(), self._waiting.popleft()
+            limit_s = float("inf") if self._timeout_s is None else self._timeout_s
+            self._busy[worker] = _Errand(key, time.monotonic() + limit_s)
+            self._workers.give(worker, task)
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Ready(worker):
+                self._starting.discard(worker)
+                self._idle.append(worker)
+                self._failed_starts = 0
+            case Done(worker, outcome):
+                self._results.append((self._busy.pop(worker).key, outcome))
+                self._idle.append(worker)
+                self._assign()
+            case Died(worker, lost):
+                log.warning("a worker died: %s", lost.reason)
+                if worker in self._busy:
+                    self._results.append((self._busy.pop(worker).key, lost))
+                elif worker in self._idle:
+                    self._idle.remove(worker)
+                else:
+                    self._starting.discard(worker)
+                    self._count_failed_start(lost)
+            case Broken(_, error):
+                raise WorkerError(error)
+
+    def _count_failed_start(self, lost: Lost) -> None:
+        self._failed_starts += not lost.blameless
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            story = f"\n{lost.traceback}" if lost.traceback else ""
+            raise WorkerError(
+                f"{MAX_FAILED_STARTS} workers in a row died before they were ready, the last of them {lost.reason};"
+                f" try fewer with --num-workers, or --executor inline to see what happens{story}"
+            )
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        for worker, errand in list(self._busy.items()):
+            if errand.deadline <= now:
+                self._workers.kill(worker)
+                del self._busy[worker]
+                story = f"took longer than {self._timeout_s:g} s; a slow image may pass with a larger --timeout"
+                self._results.append((errand.key, Failed("timeout", story)))
+
+
+@dataclass(frozen=True)
+class _Errand:
+    """What a worker is about: a task's key, and when it has to be done by the monotonic clock."""
+
+    key: int
+    deadline: float

@@ -1,0 +1,87 @@
+"""How far a run is: a bar on a terminal, a line every half minute elsewhere, and the same line in the run log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from dico.run_log import RunLog
+from dico.run_summary import Tally
+
+LINE_EVERY_S = 30.0
+
+
+class Progress:
+    """Progress of a run, to be used in a ``with`` block.
+
+    Args:
+        total: Images of the run.
+        found_done: How many of them were done before.
+        run_log: Gets a line every half minute.
+        shown: Whether standard error gets anything.
+    """
+
+    def __init__(self, total: int, found_done: int, *, run_log: RunLog, shown: bool) -> None:
+        self._total = total
+        self._found_done = found_done
+        self._run_log = run_log
+        self._as_lines = shown and not sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            initial=found_done,
+            unit=" images",
+            file=sys.stderr,
+            disable=not (shown and sys.stderr.isatty()),
+            dynamic_ncols=True,
+        )
+        self._started = self._last_line = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        self._redirect = logging_redirect_tqdm()  # a warning would tear the bar
+        if not self._bar.disable:
+            self._redirect.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._bar.disable:
+            self._redirect.__exit__(kind, error, trace)
+        self._bar.close()
+
+    def show(self, tally: Tally) -> None:
+        """Brings what is shown up to date; to be called after every image, and now and then without."""
+        now_done = tally.labelled + tally.failed
+        self._bar.set_postfix(failed=tally.failed, refresh=False)
+        self._bar.update(self._found_done + now_done - self._bar.n)
+        now = time.monotonic()
+        if now - self._last_line < LINE_EVERY_S:
+            return
+        self._last_line = now
+        rate = now_done / (now - self._started)
+        left = self._total - self._found_done - now_done
+        ending = f", {_duration(left / rate)} to go" if rate else ""
+        line = (
+            f"{self._found_done + now_done:,} of {self._total:,} images, {tally.failed:,} failed,"
+            f" {rate:.2f} images/s{ending}"
+        )
+        self._run_log.write(line)
+        if self._as_lines:
+            print(f"dico: {line}", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    """A time for people.
+
+    Example:
+        >>> _duration(59), _duration(3700), _duration(200_000)
+        ('59 s', '1 h 2 min', '2 d 8 h')
+    """
+    for size, unit, smaller, smaller_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit} {seconds % size // smaller:.0f} {smaller_unit}"
+    return f"{seconds:.0f} s"

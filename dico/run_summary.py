@@ -1,0 +1,114 @@
+"""What a run did, counted as it goes and told when it ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dico.task import Failed, Outcome
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did, and how the store stands.
+
+    Attributes:
+        images: Images that the run was about: those of the store, or of its shards.
+        found_done: Images that had their row before.
+        labelled: Images that got masks in this run.
+        failed: Images that failed in this run.
+        failed_in_store: Images that failed in this run or before.
+        masks: Masks of the images labelled in this run.
+        seconds: How long it took.
+        interrupted: Whether Ctrl-C ended it before the images it was to label were done.
+        too_many_failures: Whether it was stopped because so many images failed.
+        failures_path: The file that says why images failed.
+        log_path: What happened, line by line.
+        failed_by_kind: How many of ``failed`` there are of each kind.
+        seconds_by_stage: Time that workers spent on the stages of labelling, added up.
+    """
+
+    images: int
+    found_done: int
+    labelled: int
+    failed: int
+    failed_in_store: int
+    masks: int
+    seconds: float
+    interrupted: bool
+    too_many_failures: bool
+    failures_path: Path
+    log_path: Path
+    failed_by_kind: Mapping[str, int] = field(default_factory=dict)
+    seconds_by_stage: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> int:
+        """Images that were not tried yet."""
+        return self.images - self.found_done - self.labelled - self.failed
+
+    def sentence(self) -> str:
+        """The summary for people: a line on the images, one on the time, and where the failures are listed."""
+        return "\n".join([self._images(), *self._stages(), *self._failures()])
+
+    def _images(self) -> str:
+        parts = [f"{self.labelled:,} of {self.images:,} images labelled in {self.seconds:.1f} s"]
+        if self.labelled + self.failed:
+            parts.append(f"{(self.labelled + self.failed) / max(self.seconds, 1e-9):.2f} images/s")
+        if self.labelled:
+            parts.append(f"{self.masks:,} masks")
+        if self.found_done:
+            parts.append(f"{self.found_done:,} were done before")
+        if self.pending:
+            parts.append(f"{self.pending:,} still to do")
+        if self.interrupted:
+            return ", ".join(parts) + " (interrupted; the same command goes on)"
+        if self.too_many_failures:
+            return ", ".join(parts) + f" (stopped after {self.failed:,} failures, as --max-failures says)"
+        return ", ".join(parts)
+
+    def _stages(self) -> list[str]:
+        total = sum(self.seconds_by_stage.values())
+        if not total:
+            return []
+        shares = sorted(self.seconds_by_stage.items(), key=lambda item: -item[1])
+        told = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in shares if seconds >= 0.005 * total)
+        return [f"{total / max(1, self.labelled):.2f} s of work an image: {told}"]
+
+    def _failures(self) -> list[str]:
+        if not self.failed_in_store:
+            return []
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.failed_by_kind.items()))
+        some = "1 image" if self.failed_in_store == 1 else f"{self.failed_in_store:,} images"
+        now = f" ({kinds} in this run)" if kinds else ""
+        return [
+            f"{some} failed{now}; the list, with the reasons, is {self.failures_path};"
+            " try them again with --retry-failed"
+        ]
+
+
+class Tally:
+    """Counts outcomes while they come."""
+
+    def __init__(self) -> None:
+        self.labelled = 0
+        self.masks = 0
+        self.failed_by_kind: Counter[str] = Counter()
+        self.seconds_by_stage: Counter[str] = Counter()
+
+    @property
+    def failed(self) -> int:
+        """Failures of any kind."""
+        return self.failed_by_kind.total()
+
+    def add(self, outcome: Outcome) -> None:
+        """Counts one."""
+        if isinstance(outcome, Failed):
+            self.failed_by_kind[outcome.kind] += 1
+            return
+        self.labelled += 1
+        self.masks += outcome.masks
+        for name, seconds in outcome.seconds_by_stage.items():
+            self.seconds_by_stage[name] += seconds

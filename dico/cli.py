@@ -9,9 +9,12 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
-DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+from dico.label_command import DONE, INTERRUPTED, SOME_FAILED, add_arguments, label, positive
+
+WRONG_USAGE = 2
 
 EPILOG = """\
 example:
@@ -58,54 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_USAGE
     except RuntimeError as error:
         if "no locator available" not in str(error):
-            raise
+            from dico.executors import WorkerError
+
+            if not isinstance(error, WorkerError):
+                raise
+            print(f"dico {args.command}: error: {error}", file=sys.stderr)
+            return WRONG_USAGE
         print(
             f"dico {args.command}: error: compiled loops have nowhere to be kept, as neither the package nor the home"
             " folder can be written; set NUMBA_CACHE_DIR to a folder that can",
             file=sys.stderr,
         )
         return WRONG_USAGE
-
-
-def label(args: argparse.Namespace) -> int:
-    """Labels images into a store."""
-    if args.num_workers > 1:
-        raise ValueError(
-            f"--num-workers {args.num_workers}: this version labels in one process (--executor inline); leave the"
-            " option out, or label parts of the images into several stores at once"
-        )
-    if words := [word for word in args.overrides if "=" not in word]:
-        raise ValueError(
-            f"unexpected argument {words[0]!r}: settings look like select.max_masks=100, and a pattern must be quoted,"
-            " such as 'photos/*.jpg', so that the shell leaves it alone"
-        )
-    from dico.config import PipelineConfig, load_config
-
-    if re.split(r"[.=]", args.output)[0] in PipelineConfig().to_dict() and "=" in args.output:
-        raise ValueError(f"OUTPUT must be a folder, got the setting {args.output!r}: settings follow INPUT and OUTPUT")
-    config = load_config(args.config, args.overrides)
-
-    from dico.inputs import list_images
-    from dico.labeler import PseudoLabeler
-    from dico.run import run
-    from dico.store import Manifest, MaskStore
-    from dico.store.manifest import SHARD_SIZE
-
-    manifest = Manifest.of_files(
-        list_images(args.input),
-        root=Path(args.input) if Path(args.input).is_dir() else None,
-        config=config.to_dict(),
-        config_hash=config.hash(),
-        shard_size=args.shard_size or SHARD_SIZE,
-    )
-    # Before the store: a configuration that cannot be used must not leave a store that refuses the mended one.
-    labeler = PseudoLabeler.from_config(config)
-    store = MaskStore.create(args.output, manifest)
-    summary = run(labeler, store, max_pixels=config.image.max_pixels, limit=args.limit)
-    print(f"dico: {summary.sentence()}", file=sys.stderr)
-    if summary.interrupted:
-        return INTERRUPTED
-    return SOME_FAILED if summary.failed_in_store else DONE
 
 
 def view(args: argparse.Namespace) -> int:
@@ -138,6 +105,15 @@ def evaluate(args: argparse.Namespace) -> int:
     if args.json is not None:
         with atomic_file(args.json) as temporary:
             temporary.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    return DONE
+
+
+def merge(args: argparse.Namespace) -> int:
+    """Puts stores together."""
+    from dico.store import MaskStore
+    from dico.store.merge import merge_stores
+
+    print(merge_stores([MaskStore.open(source) for source in args.stores], args.output), file=sys.stderr)
     return DONE
 
 
@@ -186,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"dico {version('divide-and-conquer')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(
@@ -208,21 +185,12 @@ def _parser() -> argparse.ArgumentParser:
         "label images; goes on where an earlier run stopped",
         "dico label photos/ labels/ select.max_masks=100",
     )
-    sub.add_argument("input", metavar="INPUT", help="a folder, an image, a .txt list of paths, or a quoted pattern")
-    sub.add_argument("output", metavar="OUTPUT", help="the store: a new folder, or one that this command made")
-    sub.add_argument("--config", metavar="FILE", help="YAML file with what differs from the defaults")
-    sub.add_argument("--num-workers", type=_positive, default=1, metavar="N", help="processes; this version has 1")
-    sub.add_argument("--executor", choices=("auto", "inline"), default="auto", help="who does the work")
-    sub.add_argument("--limit", type=_positive, metavar="N", help="only the first N images of the listing")
-    sub.add_argument("--shard-size", type=_positive, metavar="N", help="images a shard of the store")
-    sub.add_argument(
-        "overrides", nargs="*", default=[], metavar="key=value", help="settings, such as select.max_masks=100"
-    )
+    add_arguments(sub)
 
     sub = command("view", view, "write a gallery that opens in a browser", "dico view labels/ --output gallery.html")
     _add_store(sub)
     sub.add_argument("--output", type=Path, default=Path("gallery.html"), metavar="FILE", help="gallery.html")
-    sub.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
+    sub.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
 
     example = "dico export labels/ --format coco --output annotations.json"
     sub = command("export", export, "write the masks in another format", example)
@@ -236,6 +204,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--gt", type=Path, required=True, metavar="FILE", help="ground truth as COCO json")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
 
+    example = "dico merge labels-a/ labels-b/ --output labels/"
+    sub = command("merge", merge, "put stores of one configuration together", example)
+    sub.add_argument("stores", nargs="+", type=Path, metavar="STORE", help="folders that dico label made")
+    sub.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the store to write")
+
     _add_store(command("verify", verify, "check a store byte by byte", "dico verify labels/"))
     _add_store(command("info", info, "say what a store holds", "dico info labels/"))
     return parser
@@ -243,12 +216,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_store(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("store", type=Path, metavar="STORE", help="a folder that dico label made")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
-    return int(text)
 
 
 def _message(error: Exception) -> str:

@@ -109,10 +109,11 @@ def test_a_file_a_list_and_a_pattern(tmp_path, image_folder):
 def test_failures_give_exit_code_1_and_say_where_the_list_is(tmp_path, image_folder, capsys):
     folder = image_folder(2)
     (folder / "broken.jpg").write_text("no image")
-    for _ in range(2):  # the second run finds all done, and the failure still there
+    for told in (" (1 decode in this run)", ""):  # the second run finds all done, and the failure still there
         assert main(["label", str(folder), str(tmp_path / "out")]) == 1
         error = capsys.readouterr().err
-        assert f"1 image failed; the list, with the reasons, is {tmp_path / 'out' / 'failures.jsonl'}" in error
+        where = tmp_path / "out" / "failures.jsonl"
+        assert f"1 image failed{told}; the list, with the reasons, is {where}" in error
         assert "Traceback" not in error
     assert main(["info", str(tmp_path / "out")]) == 0
     assert "broken.jpg (decode): ImageError: " in capsys.readouterr().out
@@ -124,7 +125,7 @@ def test_compiled_loops_need_a_place(tmp_path, image_folder, monkeypatch, capsys
     folder = str(image_folder(1))
 
     def fail(text):
-        def from_config(config):
+        def from_config(config, *, extractor=None):
             raise RuntimeError(text)
 
         monkeypatch.setattr(PseudoLabeler, "from_config", from_config)
@@ -146,8 +147,21 @@ def test_compiled_loops_need_a_place(tmp_path, image_folder, monkeypatch, capsys
         (["label", "IMAGES", "OUT", "--zzz"], "dico label: error: unknown argument --zzz; see dico label --help"),
         (["label", "IMAGES", "OUT", "--overrids"], "unknown argument --overrids; see dico label --help"),
         (["label", "IMAGES", "OUT", "--limit", "0"], "must be a whole number of at least 1, got '0'"),
-        (["label", "IMAGES", "OUT", "--executor", "ray"], "invalid choice: 'ray'"),
-        (["label", "IMAGES", "OUT", "--num-workers", "4"], "--num-workers 4: this version labels in one process"),
+        (["label", "IMAGES", "OUT", "--executor", "dask"], "invalid choice: 'dask'"),
+        (["label", "IMAGES", "OUT", "--executor", "inline", "--num-workers", "4"], "need workers of their own: use"),
+        (["label", "IMAGES", "OUT", "--executor", "inline", "--timeout", "4"], "need workers of their own: use"),
+        (
+            ["label", "IMAGES", "OUT", "--executor", "pool", "--ray-address", "auto"],
+            "is for --executor ray, got ",
+        ),
+        (["label", "IMAGES", "OUT", "--gpus-per-actor", "1"], "is for --executor ray, got --executor inline"),
+        (["label", "IMAGES", "OUT", "--gpus-per-actor", "0"], "must be a number of GPUs above 0, such as 0.5, got '0'"),
+        (["label", "IMAGES", "OUT", "--timeout", "soon"], "must be a number of seconds, or 0 for no limit, got 'soon'"),
+        (["label", "IMAGES", "OUT", "--shard-range", "3:3"], "must be A:B with A < B, such as 0:40"),
+        (["label", "IMAGES", "OUT", "--shard-range", "0-3"], "must be A:B with A < B, such as 0:40"),
+        (["label", "IMAGES", "OUT", "--shard-range", "1:3"], "must start below 1, the number of shards, got 1:3"),
+        (["merge", "nowhere", "--output", "OUT"], "nowhere is not a store"),
+        (["merge", "nowhere"], "the following arguments are required: --output"),
         (["label", "IMAGES", "OUT", "select.max_mask=3"], "did you mean select.max_masks?"),
         (["label", "IMAGES", "OUT", "selct.max_masks=3"], "did you mean select?"),
         (["label", "IMAGES", "OUT", "select.max_masks=many"], "select.max_masks must be of type int, got 'many'"),
@@ -221,7 +235,7 @@ def test_ctrl_c_gives_130_and_the_same_command_goes_on(tmp_path, image_folder, m
         return bright_labeler(image)
 
     with monkeypatch.context() as patched:
-        patched.setattr(PseudoLabeler, "from_config", lambda *_: labeler)
+        patched.setattr(PseudoLabeler, "from_config", lambda *_, **__: labeler)
         assert main(["label", str(folder), str(tmp_path / "out")]) == 130
     assert "the same command goes on" in capfd.readouterr().err
     assert MaskStore.open(tmp_path / "out").status().done == 2 - presses
@@ -238,10 +252,95 @@ def test_the_script_is_the_same_as_label(tmp_path, image_folder, capsys):
     assert script["main"]([]) == 2
 
 
-@pytest.mark.parametrize("command", [[], ["label"], ["view"], ["export"], ["eval"], ["verify"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["label"], ["view"], ["export"], ["eval"], ["merge"], ["verify"], ["info"]])
 def test_help_shows_an_example(command, capsys):
     assert main([*command, "--help"]) == 0
     assert f"example:\n  dico {' '.join(command)}" in capsys.readouterr().out
+
+
+def executor_for(monkeypatch, tmp_path, *words: str, images: int = 3) -> str:
+    """The name of the executor that a command chooses."""
+    chosen = []
+
+    def run(job, store, options, *, executor):
+        chosen.append(type(executor).__name__)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr("dico.run.run", run)
+    folder = tmp_path / f"{images}"
+    if not folder.exists():
+        folder.mkdir()
+        for i in range(images):
+            (folder / f"{i}.png").write_bytes(b"")
+    assert main(["label", str(folder), str(tmp_path / f"out{images}"), *words]) == 2
+    return chosen[0]
+
+
+def test_who_does_the_work_when_nobody_says(monkeypatch, tmp_path):
+    assert executor_for(monkeypatch, tmp_path) == "InlineExecutor"
+    assert executor_for(monkeypatch, tmp_path, images=15) == "InlineExecutor"
+    assert executor_for(monkeypatch, tmp_path, images=16) == "PoolExecutor"
+    assert executor_for(monkeypatch, tmp_path, "--limit", "5", images=16) == "InlineExecutor"
+    assert executor_for(monkeypatch, tmp_path, "--num-workers", "1") == "InlineExecutor"
+    assert executor_for(monkeypatch, tmp_path, "--num-workers", "2") == "PoolExecutor"
+    assert executor_for(monkeypatch, tmp_path, "--timeout", "9") == "PoolExecutor"
+    assert executor_for(monkeypatch, tmp_path, "--executor", "inline", images=16) == "InlineExecutor"
+    assert executor_for(monkeypatch, tmp_path, "--executor", "pool") == "PoolExecutor"
+
+
+def test_a_run_that_died_is_continued_with_workers_that_can_be_watched(monkeypatch, tmp_path):
+    assert executor_for(monkeypatch, tmp_path) == "InlineExecutor"
+    (tmp_path / "out3" / "locks").mkdir(exist_ok=True)
+    (tmp_path / "out3" / "locks" / "000000-000001.node.1.lock").touch()
+    assert executor_for(monkeypatch, tmp_path) == "PoolExecutor"
+
+
+@pytest.mark.ray
+def test_an_address_asks_for_ray(monkeypatch, tmp_path):
+    pytest.importorskip("ray")
+    assert executor_for(monkeypatch, tmp_path, "--ray-address", "local") == "RayExecutor"
+    assert executor_for(monkeypatch, tmp_path, "--executor", "ray") == "RayExecutor"
+
+
+def test_quiet_says_nothing(tmp_path, image_folder, capfd):
+    assert main(["label", str(image_folder(2)), str(tmp_path / "out"), "--quiet"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_parts_of_a_store_then_the_whole(tmp_path, image_folder):
+    folder = str(image_folder(5))
+    assert main(["label", folder, str(tmp_path / "a"), "--shard-size", "2"]) == 0
+    assert main(["label", folder, str(tmp_path / "b"), "--shard-size", "2", "--shard-range", "1:9"]) == 0
+    assert [row.index for row in MaskStore.open(tmp_path / "b")] == [2, 3, 4]
+    assert main(["label", folder, str(tmp_path / "c"), "--shard-size", "2", "--shard-range", "0:1"]) == 0
+    assert main(["merge", str(tmp_path / "b"), str(tmp_path / "c"), "--output", str(tmp_path / "m")]) == 0
+    assert contents(tmp_path / "m" / "shards") == {
+        tmp_path / "m" / "shards" / path.name: content for path, content in contents(tmp_path / "a" / "shards").items()
+    }
+
+
+def test_a_mended_image_is_tried_again(tmp_path, image_folder, capsys):
+    folder = image_folder(2)
+    good = (folder / "0001.png").read_bytes()
+    (folder / "0001.png").write_bytes(good[:60])
+    command = ["label", str(folder), str(tmp_path / "out")]
+    assert main(command) == 1
+    (folder / "0001.png").write_bytes(good)
+    assert main(command) == 2
+    assert "1 image changed in size: 0001.png" in capsys.readouterr().err
+    assert main([*command, "--retry-failed"]) == 0
+    assert main(command) == 0
+
+
+def test_a_setting_that_is_an_option_too(tmp_path, image_folder):
+    command = ["label", str(image_folder(1)), str(tmp_path / "out"), "--batch-size", "4"]
+    assert main(command) == 0
+    assert MaskStore.open(tmp_path / "out").manifest.config["extractor"]["batch_size"] == 4
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"dico \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_help_imports_nothing_heavy_and_the_module_runs():

@@ -1,0 +1,190 @@
+"""``dico label``: its options, and who does the work when nobody says. What is heavy is imported when needed."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dico.executors import Executor
+
+DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
+
+FEW_IMAGES = 16
+"""From so many on, starting processes pays."""
+DEFAULT_TIMEOUT_S = 600.0
+"""Far more than any photograph takes; without a limit, one that hangs would hold a worker for ever."""
+
+
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command to its parser."""
+    sub.add_argument("input", metavar="INPUT", help="a folder, an image, a .txt list of paths, or a quoted pattern")
+    sub.add_argument("output", metavar="OUTPUT", help="the store: a new folder, or one that this command made")
+    sub.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="settings, such as select.max_masks=100"
+    )
+    sub.add_argument("--config", metavar="FILE", help="YAML file with what differs from the defaults")
+    sub.add_argument("--limit", type=positive, metavar="N", help="only the first N images of the listing")
+    sub.add_argument("--quiet", action="store_true", help="no progress and no summary; warnings and errors only")
+
+    who = sub.add_argument_group("who does the work")
+    who.add_argument(
+        "--executor",
+        choices=("auto", "inline", "pool", "ray"),
+        default="auto",
+        help="this process, processes of this machine, or a Ray cluster; auto: ray with --ray-address, inline under"
+        f" {FEW_IMAGES} images unless --num-workers or --timeout ask for workers or the last run died, else pool",
+    )
+    who.add_argument(
+        "--num-workers", type=positive, metavar="N", help="processes; by default as many as cores and memory allow"
+    )
+    who.add_argument(
+        "--ray-address", metavar="ADDRESS", help="auto or HOST:PORT joins a running cluster; local starts one here"
+    )
+    who.add_argument(
+        "--gpus-per-actor", type=_share, metavar="F", help="GPUs of each Ray actor that extracts features; default 1"
+    )
+    who.add_argument(
+        "--batch-size", type=positive, metavar="N", help="short for extractor.batch_size=N: bounds a GPU's memory"
+    )
+
+    big = sub.add_argument_group("large runs")
+    big.add_argument("--shard-size", type=positive, metavar="N", help="images a shard of the store")
+    big.add_argument(
+        "--shard-range", type=_shard_range, metavar="A:B", help="only shards A to B - 1: several runs share the work"
+    )
+    big.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="S",
+        help=f"seconds after which an image has failed; 0 never; default {DEFAULT_TIMEOUT_S:.0f}",
+    )
+    big.add_argument(
+        "--max-crashes", type=positive, default=2, metavar="N", help="an image failed when N workers died over it; 2"
+    )
+    big.add_argument("--max-failures", type=positive, metavar="N", help="stop when N images failed in this run")
+    big.add_argument("--retry-failed", action="store_true", help="try the images that failed before again")
+
+
+def label(args: argparse.Namespace) -> int:
+    """Labels images into a store."""
+    if words := [word for word in args.overrides if "=" not in word]:
+        raise ValueError(
+            f"unexpected argument {words[0]!r}: settings look like select.max_masks=100, and a pattern must be quoted,"
+            " such as 'photos/*.jpg', so that the shell leaves it alone"
+        )
+    from dico.config import PipelineConfig, load_config
+
+    if re.split(r"[.=]", args.output)[0] in PipelineConfig().to_dict() and "=" in args.output:
+        raise ValueError(f"OUTPUT must be a folder, got the setting {args.output!r}: settings follow INPUT and OUTPUT")
+    config = load_config(args.config, args.overrides)
+    if args.batch_size is not None:
+        config = replace(config, extractor=replace(config.extractor, batch_size=args.batch_size))
+
+    from dico.inputs import list_images
+    from dico.job import PipelineJob
+    from dico.run import RunOptions, run
+    from dico.store import Manifest, MaskStore
+    from dico.store.lock import LOCKS
+    from dico.store.manifest import SHARD_SIZE
+
+    manifest = Manifest.of_files(
+        list_images(args.input),
+        root=Path(args.input) if Path(args.input).is_dir() else None,
+        config=config.to_dict(),
+        config_hash=config.hash(),
+        shard_size=args.shard_size or SHARD_SIZE,
+    )
+    options = RunOptions(
+        limit=args.limit,
+        shards=_within(args.shard_range, manifest.shards),
+        retry_failed=args.retry_failed,
+        max_crashes=args.max_crashes,
+        max_failures=args.max_failures,
+        show_progress=not args.quiet,
+    )
+    job = PipelineJob(config)
+    job.check()  # before there is a store
+    images = min(len(manifest.entries), args.limit or len(manifest.entries))
+    # A lock that is left behind is of a run that died, perhaps of an image: a worker can be watched.
+    died = any((Path(args.output) / LOCKS).glob("*.lock"))
+    executor = _executor(args, images, watched=died)
+    store = MaskStore.create(args.output, manifest, retry_failed=args.retry_failed)
+    summary = run(job, store, options, executor=executor)
+    if not args.quiet:
+        print("\n".join(f"dico: {line}" for line in summary.sentence().splitlines()), file=sys.stderr)
+    if summary.interrupted:
+        return INTERRUPTED
+    return SOME_FAILED if summary.failed_in_store else DONE
+
+
+def _executor(args: argparse.Namespace, images: int, *, watched: bool) -> Executor:
+    name = args.executor
+    if args.ray_address is not None and name not in ("auto", "ray"):
+        raise ValueError(f"--ray-address is for --executor ray, got --executor {name}")
+    if name == "auto" and args.ray_address is not None:
+        name = "ray"
+    elif name == "auto":
+        watched = watched or args.timeout is not None or (args.num_workers or 1) > 1
+        name = "pool" if watched or images >= FEW_IMAGES else "inline"
+    if args.gpus_per_actor is not None and name != "ray":
+        raise ValueError(f"--gpus-per-actor is for --executor ray, got --executor {name}")
+    timeout_s = DEFAULT_TIMEOUT_S if args.timeout is None else args.timeout or None
+    if name == "ray":
+        from dico.cluster import RayExecutor
+
+        share = 1.0 if args.gpus_per_actor is None else args.gpus_per_actor
+        return RayExecutor(args.ray_address, args.num_workers, timeout_s=timeout_s, gpus_per_actor=share)
+    if name == "pool":
+        from dico.executors.pool import PoolExecutor
+
+        return PoolExecutor(args.num_workers, timeout_s=timeout_s)
+    if args.timeout or (args.num_workers or 1) > 1:
+        raise ValueError("--timeout and --num-workers need workers of their own: use --executor pool or ray")
+    from dico.executors import InlineExecutor
+
+    return InlineExecutor()
+
+
+def positive(text: str) -> int:
+    """The number in an argument, at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, or 0 for no limit, got {text!r}")
+    return seconds
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1
+    if not 0 < share < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of GPUs above 0, such as 0.5, got {text!r}")
+    return share
+
+
+def _shard_range(text: str) -> range:
+    start, colon, stop = text.partition(":")
+    if not (colon and start.isdecimal() and stop.isdecimal() and int(start) < int(stop)):
+        raise argparse.ArgumentTypeError(f"must be A:B with A < B, such as 0:40 for the first 40 shards, got {text!r}")
+    return range(int(start), int(stop))
+
+
+def _within(shards: range | None, count: int) -> range | None:
+    if shards is None or shards.start < count:
+        return shards if shards is None else range(shards.start, min(shards.stop, count))
+    raise ValueError(f"--shard-range must start below {count}, the number of shards, got {shards.start}:{shards.stop}")

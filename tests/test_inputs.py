@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dico.inputs import list_images
+from dico.inputs import list_image_names, list_images, path_order
 
 
 @pytest.fixture
@@ -31,6 +33,19 @@ def names(paths: list[Path], root: Path) -> list[str]:
 def test_a_folder_is_searched_sorted_and_without_hidden_files(folder):
     assert names(list_images(folder), folder) == ["a.png", "b.JPG", "d.HEIC", "sub/c.Tiff", "sub/deep er/ü.webp"]
     assert list_images(str(folder)) == list_images(folder)
+    assert list_image_names(folder) == [str(path) for path in list_images(folder)]
+
+
+def test_the_folder_that_we_are_in(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert list_image_names(".") == ["a.png", "b.JPG", "d.HEIC", "sub/c.Tiff", "sub/deep er/ü.webp"]
+    assert list_image_names("./") == list_image_names("**/*.*") == list_image_names(Path())
+
+
+@given(st.lists(st.lists(st.text("a. -!0B", min_size=1), min_size=1).map("/".join), unique=True))
+def test_names_are_sorted_as_paths_are(names):
+    names = list({str(Path(name)) for name in names})
+    assert sorted(names, key=path_order) == [str(path) for path in sorted(map(Path, names))]
 
 
 def test_links_are_followed_and_circles_end(folder):

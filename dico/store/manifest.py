@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dico.atomic import atomic_file
+from dico.inputs import path_order
 from dico.store.entries import ImageEntries, ImageEntry
 from dico.store.errors import StoreError
 
@@ -53,7 +54,7 @@ class Manifest:
     @classmethod
     def of_files(
         cls,
-        files: Sequence[Path],
+        files: Sequence[str | Path],
         *,
         config: Mapping[str, Any],
         config_hash: str,
@@ -77,10 +78,16 @@ class Manifest:
         """
         if not files:
             raise ValueError("files must be at least one image, got none")
-        absolute = {Path(os.path.abspath(file)) for file in files}  # noqa: PTH100 - resolve() would follow links
-        base = Path(os.path.commonpath([file.parent for file in absolute]) if root is None else os.path.abspath(root))  # noqa: PTH100
-        relative = sorted(file.relative_to(base) for file in absolute)
-        entries = tuple(ImageEntry(i, path.as_posix(), _size(base / path)) for i, path in enumerate(relative))
+        # Strings, as a Path takes four times the memory; abspath, as resolve() would follow links.
+        absolute = sorted({os.path.abspath(file) for file in files}, key=path_order)  # noqa: PTH100
+        folders = {os.path.dirname(file) for file in absolute}  # noqa: PTH120
+        base = os.path.commonpath(folders) if root is None else os.path.abspath(root)  # noqa: PTH100
+        inside = base if base.endswith(os.sep) else base + os.sep
+        for file in absolute:
+            if not file.startswith(inside):
+                raise ValueError(f"files must lie in {base}, got {file}")
+        names = (file.removeprefix(inside).replace(os.sep, "/") for file in absolute)
+        entries = ImageEntries(names, map(_size, absolute))
         return cls(os.path.realpath(base), entries, config, config_hash, shard_size)
 
     @property
@@ -183,9 +190,9 @@ def _read_entries(lines: Iterator[str]) -> ImageEntries:
     return ImageEntries(paths(), sizes)
 
 
-def _size(file: Path) -> int:
+def _size(file: str) -> int:
     try:
-        return file.stat().st_size
+        return os.stat(file).st_size  # noqa: PTH116
     except OSError:
         return MISSING
 

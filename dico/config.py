@@ -73,6 +73,8 @@ class ExtractorConfig:
     """Torch device, such as ``cpu`` or ``cuda:0``."""
     dtype: str = "float32"
     """``float32``, ``bfloat16`` or ``float16`` for the transformer's arithmetic; features are float32 always."""
+    batch_size: int = 16
+    """For transformers: so many images, or crops of one image, go through the network together; bounds its memory."""
     classical: ClassicalConfig = field(default_factory=ClassicalConfig)
     """Options of ``classical``."""
 
@@ -84,6 +86,7 @@ class ExtractorConfig:
         dtypes = ("float32", "bfloat16", "float16")
         _require(self.dtype in dtypes, "extractor.dtype", f"one of {', '.join(dtypes)}", self.dtype)
         _require(self.size >= 1, "extractor.size", "at least 1", self.size)
+        _require(self.batch_size >= 1, "extractor.batch_size", "at least 1", self.batch_size)
 
 
 @dataclass(frozen=True)

@@ -32,19 +32,15 @@ class VitExtractor:
     position, so that equal things look equal wherever they are.
 
     Args:
-        config: Family, weights, size, facet, block, device and dtype.
-        batch_size: Images that go through the network together; bounds the memory.
+        config: Family, weights, size, facet, block, device, dtype and batch size.
 
     Raises:
         CheckpointError: when the weights are missing or do not fit.
         ValueError: when the block does not exist or the size is no multiple of the patch.
     """
 
-    def __init__(self, config: ExtractorConfig, *, batch_size: int = 16) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    def __init__(self, config: ExtractorConfig) -> None:
         self._config = config
-        self._batch_size = batch_size
         self._backbone = load_backbone(config.name, config.weights, device=config.device, dtype=config.dtype)
         self._grid((config.size, config.size), "extractor.size")
         depth = len(self._backbone.blocks)
@@ -77,8 +73,8 @@ class VitExtractor:
         size_hw = (size, size) if isinstance(size, int) else size
         grid_hw = self._grid(size_hw, "size")
         found: list[PatchFeatures] = []
-        for start in range(0, len(images), self._batch_size):
-            batch = images[start : start + self._batch_size]
+        for start in range(0, len(images), self._config.batch_size):
+            batch = images[start : start + self._config.batch_size]
             feats_BhwC = self._run(_pixels(batch, size_hw), grid_hw)
             for image, feats_hwC in zip(batch, feats_BhwC, strict=True):
                 found.append(PatchFeatures(feats_hwC, self.patch, (image.shape[0], image.shape[1])))

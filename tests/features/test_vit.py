@@ -117,7 +117,7 @@ def test_batches_equal_one_by_one_in_order(dino: tuple[dict[str, Any], str]) -> 
     images = [noise(20 + 7 * i, 50 - 5 * i, seed=i) for i in range(5)]
     alone = [VitExtractor(small(dino[1])).extract([image])[0] for image in images]
     for batch_size in (2, 16):
-        together = VitExtractor(small(dino[1]), batch_size=batch_size).extract(images)
+        together = VitExtractor(small(dino[1], batch_size=batch_size)).extract(images)
         assert [features.size_hw for features in together] == [image.shape[:2] for image in images]
         for one, other in zip(alone, together, strict=True):
             np.testing.assert_allclose(one.feats_hwC, other.feats_hwC, atol=TOLERANCE)
@@ -191,8 +191,8 @@ def test_sizes_that_are_no_multiple_of_the_patch(dino: tuple[dict[str, Any], str
 def test_devices_and_batches_that_do_not_exist(dino: tuple[dict[str, Any], str]) -> None:
     with pytest.raises(ValueError, match=r"extractor.device must be a torch device.*'gpu'"):
         VitExtractor(small(dino[1], device="gpu"))
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
-        VitExtractor(small(dino[1]), batch_size=0)
+    with pytest.raises(ValueError, match=r"extractor\.batch_size must be at least 1, got 0"):
+        small(dino[1], batch_size=0)
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match=r"extractor\.device=cuda:0: torch sees no CUDA device"):
             VitExtractor(small(dino[1], device="cuda:0"))

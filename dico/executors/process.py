@@ -1,0 +1,125 @@
+"""One worker process, seen from its parent: started, spoken to, listened to, and buried with a reason."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from fcntl import F_GETFL, F_SETFL, fcntl
+from multiprocessing.connection import Pipe
+from typing import IO
+
+from dico.executors.supervisor import Event
+from dico.executors.threads import ENVIRONMENT
+from dico.executors.worker import NO_FEATURES
+from dico.task import TRACEBACK_LINES, Lost, Task
+
+# The parent's search path is there before anything of ours is imported, which may be found through it alone.
+START = "import sys; sys.path[:] = sys.argv[6:]; from dico.executors.worker import main; main(*map(int, sys.argv[1:6]))"
+GRACE_S = 5.0
+"""A process that hung up has this long to die of what it dies of, so that the reason is known."""
+TAIL_BYTES = 16_384
+
+
+class WorkerProcess:
+    """A worker in a process of its own, and in a process group of its own with all that it starts.
+
+    What it writes goes into a file without a name: a pipe would have to be read all the time, and the output of a
+    labeler that chats must not end up in that of the program.
+
+    Args:
+        number: What it is called.
+        job: File descriptor of a file that holds the pickled job; stays open here.
+        features: File descriptor of a connection to a feature server, closed here; None for none.
+
+    Attributes:
+        channel: The connection to it, to wait for.
+
+    Raises:
+        OSError: when no process can be started.
+    """
+
+    def __init__(self, number: int, job: int, features: int | None = None) -> None:
+        self._said: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - as long as the process
+        # Emptied between tasks, it has to be written at its end, wherever that is by then.
+        fcntl(self._said, F_SETFL, fcntl(self._said, F_GETFL) | os.O_APPEND)
+        self.channel, theirs = Pipe()
+        passed = [theirs.fileno(), job, NO_FEATURES if features is None else features]
+        numbers = [str(value) for value in (number, os.getpid(), *passed)]
+        path = [entry for entry in sys.path if isinstance(entry, str)]
+        try:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-X", "faulthandler", "-c", START, *numbers, *path],
+                stdin=subprocess.DEVNULL,
+                stdout=self._said,
+                stderr=self._said,
+                env=os.environ | ENVIRONMENT,
+                pass_fds=[descriptor for descriptor in passed if descriptor != NO_FEATURES],
+                process_group=0,
+            )
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            theirs.close()
+            if features is not None:
+                os.close(features)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._popen.pid
+
+    def give(self, task: Task) -> None:
+        """Gives it a task; if it is dead, nothing happens here and :meth:`receive` will tell."""
+        with suppress(OSError):
+            self.channel.send(task)
+
+    def receive(self) -> Event | None:
+        """What it has to say, once the channel is readable; None when it hung up."""
+        try:
+            event: Event = self.channel.recv()
+        except (EOFError, OSError):
+            return None
+        self._said.truncate(0)  # what belongs to a finished task tells nothing of a later death
+        return event
+
+    def died(self) -> bool:
+        """Whether it is dead and has nothing left to say; something that it started may hold the channel open."""
+        return self._popen.poll() is not None and not self.channel.poll()
+
+    def bury(self) -> Lost:
+        """Takes leave of a worker that hung up or died, and says of what."""
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(GRACE_S)
+        self.kill()
+        code = self._popen.wait()
+        lost = Lost(_reason(code), self._tail())
+        self._close()
+        return lost
+
+    def kill(self) -> None:
+        """Kills it and what it started; :meth:`bury` has to follow."""
+        # macOS says that it is not allowed when all that is left is a process waiting to be buried.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+
+    def _tail(self) -> str:
+        size = os.fstat(self._said.fileno()).st_size
+        end = os.pread(self._said.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES))
+        return "\n".join(end.decode(errors="replace").splitlines()[-TRACEBACK_LINES:])
+
+    def _close(self) -> None:
+        self.channel.close()
+        self._said.close()
+
+
+def _reason(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    if code == -signal.SIGKILL:
+        return "killed by SIGKILL (if not by you: the machine may have run out of memory; try fewer --num-workers)"
+    return f"killed by {signal.Signals(-code).name}"

@@ -1,6 +1,7 @@
 """Resident memory of the process that writes the store, after 1,000 and after 100,000 results, and results a second.
 
-The results are synthetic and there are no workers: what is measured is everything else that a run does.
+There are no workers: the masks of a few photographs come again and again, as rows of full size. What is measured is
+everything else that a run does.
 
 Example:
     python benchmarks/driver_memory.py
@@ -21,10 +22,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
-
 from benchmarks.measure import figure, print_figures
+from benchmarks.photographs import photographs
 from dico.job import Job, LabelerJob
+from dico.labeler import PseudoLabeler
 from dico.masks import MaskSet
 from dico.run import RunOptions, run
 from dico.store import ImageEntry, Manifest, MaskStore, encode_row
@@ -36,7 +37,11 @@ FEW = 1_000
 
 
 class Synthetic:
-    """An executor whose results are there at once: noise, different for every image.
+    """An executor whose results are there at once.
+
+    Args:
+        pool: Masks that it gives, by turns.
+        look_at: After how many results the memory is looked at.
 
     Attributes:
         seen: After how many results the memory was looked at, and the megabytes.
@@ -44,10 +49,8 @@ class Synthetic:
 
     window = 8
 
-    def __init__(self, masks: int, look_at: Sequence[int]) -> None:
-        rng = np.random.default_rng(0)
-        # A pool of masks, so that making them is not what is measured.
-        self._pool = [MaskSet.from_arrays(rng.random((masks, 20, 30)) > 0.5) for _ in range(32)]
+    def __init__(self, pool: Sequence[MaskSet], look_at: Sequence[int]) -> None:
+        self._pool = pool
         self._look_at = look_at
         self._tasks: deque[tuple[int, Task]] = deque()
         self._count = 0
@@ -86,9 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs, looks and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=int, default=100_000)
-    parser.add_argument("--masks", type=int, default=10, help="of each image (10)")
+    parser.add_argument("--photographs", type=int, default=4, help="whose masks are used (4)")
     args = parser.parse_args(argv)
-    executor = Synthetic(args.masks, (FEW, args.results))
+    labeler = PseudoLabeler.from_config()
+    pool = [labeler(image) for image in photographs(args.photographs).values()]
+    executor = Synthetic(pool, (FEW, args.results))
     with tempfile.TemporaryDirectory() as folder:
         entries = tuple(ImageEntry(i, f"train/{i // 1000:06d}/{i:09d}.jpg", 100_000) for i in range(args.results))
         manifest = Manifest(folder, entries, {}, "synthetic")
@@ -97,12 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         started = time.perf_counter()
         summary = run(LabelerJob(no_labeler), store, RunOptions(show_progress=False), executor=executor)
         seconds = time.perf_counter() - started
-        size = sum(path.stat().st_size for path in (store.path / "shards").iterdir())
+    row_kb = sum(len(encode_row(manifest.entries[0], masks)) for masks in pool) / len(pool) / 1000
     if summary.labelled != args.results:
         raise RuntimeError(f"{summary.labelled} of {args.results} results were written")
     few, many = executor.seen[FEW], executor.seen[args.results]
     print(f"resident: {few:.0f} MB after {FEW:,} results, {many:.0f} MB after {args.results:,}")
-    print(f"{args.results / seconds:.0f} results/s of {size / args.results / 1000:.1f} KB compressed, one core")
+    print(f"{args.results / seconds:.0f} results/s of {row_kb:.0f} KB, one core")
     print_figures(
         [
             figure(f"memory grown, {FEW:,} to {args.results:,} results", many - few, MOST_GROWTH_MB, "MB"),

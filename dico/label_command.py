@@ -16,8 +16,6 @@ DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
 FEW_IMAGES = 16
 """From so many on, starting processes pays."""
-DEFAULT_TIMEOUT_S = 600.0
-"""Far more than any photograph takes; without a limit, one that hangs would hold a worker for ever."""
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
@@ -61,7 +59,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         "--timeout",
         type=_seconds,
         metavar="S",
-        help=f"seconds after which an image has failed; 0 never; default {DEFAULT_TIMEOUT_S:.0f}",
+        help="seconds after which an image has failed; 0 never; default 600",
     )
     big.add_argument(
         "--max-crashes", type=positive, default=2, metavar="N", help="an image failed when N workers died over it; 2"
@@ -133,16 +131,16 @@ def _executor(args: argparse.Namespace, images: int, *, watched: bool) -> Execut
         name = "pool" if watched or images >= FEW_IMAGES else "inline"
     if args.gpus_per_actor is not None and name != "ray":
         raise ValueError(f"--gpus-per-actor is for --executor ray, got --executor {name}")
-    timeout_s = DEFAULT_TIMEOUT_S if args.timeout is None else args.timeout or None
+    limits = {} if args.timeout is None else {"timeout_s": args.timeout}
     if name == "ray":
         from dico.cluster import RayExecutor
 
         share = 1.0 if args.gpus_per_actor is None else args.gpus_per_actor
-        return RayExecutor(args.ray_address, args.num_workers, timeout_s=timeout_s, gpus_per_actor=share)
+        return RayExecutor(args.ray_address, args.num_workers, gpus_per_actor=share, **limits)
     if name == "pool":
         from dico.executors.pool import PoolExecutor
 
-        return PoolExecutor(args.num_workers, timeout_s=timeout_s)
+        return PoolExecutor(args.num_workers, **limits)
     if args.timeout or (args.num_workers or 1) > 1:
         raise ValueError("--timeout and --num-workers need workers of their own: use --executor pool or ray")
     from dico.executors import InlineExecutor

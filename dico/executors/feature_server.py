@@ -107,10 +107,10 @@ class _Desk:
         try:
             return self._extractor.extract(request.images, size=request.size)
         except Exception as error:  # whatever it is, it is that image's failure and not the end of the others
-            return _portable(error)
+            return portable(error)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """The error as another process can raise it, one that need not have torch; a note holds the traceback."""
     if type(error).__name__ == "OutOfMemoryError":  # torch's own, a RuntimeError
         error = MemoryError(f"{error}; a smaller extractor.batch_size or extractor.size needs less").with_traceback(
@@ -118,9 +118,9 @@ def _portable(error: Exception) -> Exception:
         )
     story = "".join(traceback.format_exception(error)).strip()
     plain = type(error).__module__ == "builtins"
-    portable = error if plain and _survives_pickling(error) else RuntimeError(story.splitlines()[-1])
-    portable.add_note(f"where features are extracted:\n{story}")
-    return portable
+    carried = error if plain and _survives_pickling(error) else RuntimeError(story.splitlines()[-1])
+    carried.add_note(f"where features are extracted:\n{story}")
+    return carried
 
 
 def _survives_pickling(error: Exception) -> bool:

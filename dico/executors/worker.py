@@ -50,7 +50,7 @@ def main(number: int, parent: int, channel: int, job: int, features: int) -> Non
     try:
         work = _make_work(_unpickled(job), features)
     except Exception as error:  # whatever it is: no worker could do better, and the parent is to know
-        connection.send(Broken(number, _story(error)))
+        connection.send(Broken(number, story_of(error)))
         return
     limit_threads()
     connection.send(Ready(number))
@@ -82,7 +82,7 @@ def _make_work(job: Job, features: int) -> Work:
     return job.work() if features == NO_FEATURES else job.work(RemoteExtractor(_connection(features)))
 
 
-def _story(error: Exception) -> str:
+def story_of(error: Exception) -> str:
     """What users can mend is said in a sentence, as the command line does; of the rest, the whole traceback."""
     if isinstance(error, (ValueError, TypeError, ImportError, OSError)):
         return str(error)

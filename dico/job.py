@@ -61,7 +61,7 @@ class PipelineJob:
             ValueError, ImportError: as :meth:`dico.labeler.PseudoLabeler.from_config` does.
         """
         check_extractor(self.config.extractor)
-        check_stages(self.config)
+        check_stages(self.config, divides=self.config.divide.max_masks > 0)
 
     def devices(self) -> tuple[str, ...]:
         """Every GPU that torch sees for ``cuda``, else the one that is configured."""

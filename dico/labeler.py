@@ -52,6 +52,7 @@ class PseudoLabeler:
         overrides: Iterable[str] = (),
         *,
         extractor: Extractor | None = None,
+        divider: Divider | None = None,
     ) -> PseudoLabeler:
         """A labeler with the stages that a configuration names.
 
@@ -59,6 +60,8 @@ class PseudoLabeler:
             config: A configuration, a YAML file of differences from the defaults, or None for the defaults.
             overrides: ``section.key=value`` strings; with a file or None only.
             extractor: Used in place of the configured one, such as a proxy of one that several processes share.
+            divider: Used in place of MaskCut, such as a :class:`dico.divide.detector.DetectorDivider` with a model that
+                was trained on the labels of an earlier round.
 
         Returns:
             A labeler.
@@ -74,11 +77,11 @@ class PseudoLabeler:
         else:
             config = load_config(config, overrides)
         check_extractor(config.extractor)
-        check_stages(config)
+        check_stages(config, divides=divider is not None or config.divide.max_masks > 0)
         return cls(
             config,
             extractor=build_extractor(config.extractor, seed=config.seed) if extractor is None else extractor,
-            divider=MaskCut(config.divide),
+            divider=MaskCut(config.divide) if divider is None else divider,
             refiner=build_refiner(config.refine),
         )
 
@@ -116,14 +119,18 @@ class PseudoLabeler:
                 return select(refined, self.config.select)
 
 
-def check_stages(config: PipelineConfig) -> None:
+def check_stages(config: PipelineConfig, *, divides: bool) -> None:
     """Checks that the stages of a configuration can work together, and that refining has what it needs.
+
+    Args:
+        config: The configuration.
+        divides: Whether anything gives objects to look for parts in.
 
     Raises:
         ValueError: for parts without objects, and for pooling without boundary evidence.
         ImportError: when refining needs a package that is not installed.
     """
-    if config.conquer.parts and not config.divide.max_masks:
+    if config.conquer.parts and not divides:
         raise ValueError("conquer.parts=true needs objects to look for parts in: add divide.max_masks=3")
     if config.extractor.name != "classical" and config.conquer.whole_image == "pool":
         raise ValueError(

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from dico.masks import decode_mask, encode_mask
 from dico.window import decode_window, encode_window
-from tests.reference.resize import resize_nearest
+from tests.reference.resize import resize_bilinear, resize_nearest
 
 
 @st.composite
@@ -43,6 +43,37 @@ def test_any_window_gives_a_canonical_code_inside_the_box(mask_and_box, soft_hw)
     assert encode_mask(pasted_HW) == rle
     pasted_HW[y0:y1, x0:x1] = False
     assert not pasted_HW.any()
+
+
+@given(
+    masks_with_box(),
+    arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=8), elements=st.floats(0, 1, width=16)),
+)
+def test_a_window_is_resized_bilinearly_and_cut(mask_and_box, soft_hw):
+    mask_HW, (x0, y0, x1, y1) = mask_and_box
+    found_HW = decode_mask(mask_HW.shape, encode_window(soft_hw, mask_HW.shape, (x0, y0, x1, y1)))[y0:y1, x0:x1]
+    expected_HW = resize_bilinear(soft_hw.astype(np.float64), (y1 - y0, x1 - x0))
+    clear_HW = abs(expected_HW - 0.5) > 1e-5
+    assert np.array_equal(found_HW[clear_HW], expected_HW[clear_HW] > 0.5)
+
+
+@given(
+    masks_with_box(),
+    arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=5), elements=st.floats(0, 1, width=16)),
+    st.tuples(*[st.integers(0, 3)] * 4),
+)
+def test_beside_a_part_of_a_window_there_is_nothing(mask_and_box, soft_hw, margins):
+    mask_HW, box = mask_and_box
+    above, below, left, right = margins
+    window_hw = np.pad(soft_hw, ((above, below), (left, right)))
+    of_part = encode_window(soft_hw, mask_HW.shape, box, window_hw=window_hw.shape, corner_hw=(above, left))
+    assert of_part == encode_window(window_hw, mask_HW.shape, box)
+
+
+@pytest.mark.parametrize("corner_hw", [(-1, 0), (0, -1), (2, 0), (0, 3)])
+def test_a_part_that_leaves_the_window_is_refused(corner_hw):
+    with pytest.raises(ValueError, match=r"soft_hw \(2, 2\) at .* must lie in the window of \(h, w\) = \(3, 4\)"):
+        encode_window(np.ones((2, 2)), (6, 8), (0, 0, 8, 6), window_hw=(3, 4), corner_hw=corner_hw)
 
 
 def test_a_coarse_window_gets_a_straight_border_between_its_pixels():

@@ -3,6 +3,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import skimage.data
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -11,8 +12,9 @@ from dico.config import RefineConfig
 from dico.masks import MaskSet
 from dico.refine import build_refiner
 from dico.refine.base import look, surroundings, survivors, whole
+from dico.refine.contrast import Colours
 from dico.refine.crf import disjoint_layers
-from dico.refine.guided import Colours, guided_filter
+from dico.refine.guided import guided_filter
 from tests.reference import refine as reference
 
 SIZE_HW = (96, 128)
@@ -211,18 +213,78 @@ def test_layers_are_disjoint_and_complete(masks_NHW, max_labels):
 
 
 @pytest.mark.parametrize("radius", [1, 2, 5])
-def test_the_guided_filter_equals_the_loop(radius):
+@pytest.mark.parametrize("size_hw", [(1, 1), (9, 7), (2, 13)])
+def test_the_guided_filter_equals_the_loop(radius, size_hw):
     rng = np.random.default_rng(radius)
-    guide_hw, input_hw = rng.random((2, 9, 7))
-    expected_hw = reference.guided_filter(guide_hw, input_hw, radius, 1e-3)
-    assert np.allclose(guided_filter(guide_hw, input_hw, radius=radius, eps=1e-3), expected_hw)
+    guide_hw, input_hw = rng.random((2, *size_hw))
+    for values_hw in (input_hw, input_hw > 0.5, input_hw > 0.9):
+        expected_hw = reference.guided_filter(guide_hw, values_hw.astype(np.float64), radius, 1e-3)
+        filtered_hw = guided_filter(guide_hw, values_hw, radius=radius, eps=1e-3)
+        assert np.allclose(filtered_hw, expected_hw, rtol=0, atol=2e-5)
+
+
+def test_running_sums_do_not_drift():
+    rng = np.random.default_rng(0)
+    guide_hw = np.concatenate([rng.random((3000, 9)), np.full((50, 9), 0.1)]).astype(np.float32)
+    input_hw = np.zeros(guide_hw.shape, dtype=bool)
+    input_hw[:, :4] = True
+    alone_hw = guided_filter(guide_hw[-30:], input_hw[-30:], radius=2, eps=1e-4)
+    assert np.allclose(guided_filter(guide_hw, input_hw, radius=2, eps=1e-4)[-20:], alone_hw[-20:], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("max_side", [480, 120])
+def test_parts_of_views_give_what_whole_views_give(max_side):
+    image = skimage.data.astronaut()[:256, 100:420]
+    rng = np.random.default_rng(3)
+    y_HW, x_HW = np.mgrid[: image.shape[0], : image.shape[1]]
+    masks_NHW = [
+        ((y_HW - y) / tall) ** 2 + ((x_HW - x) / wide) ** 2 < 1
+        for y, x, tall, wide in zip(*rng.integers(0, 256, (2, 40)), *rng.integers(2, 140, (2, 40)), strict=True)
+    ]
+    masks = MaskSet.from_arrays(np.stack([*masks_NHW, ~masks_NHW[0]]), source=[str(n) for n in range(41)])
+    config = RefineConfig(method="guided", max_side=max_side, min_iou=0.0, max_area_frac=1.0)
+    rles = []
+    for rle, box_xyxy in zip(masks.rles, masks.boxes_xyxy, strict=True):
+        near = surroundings(box_xyxy, masks.size_hw)
+        view = whole(image, max_side) if near is None else look(image, near, max_side // 2)
+        rles.append(view.encode(reference.guided_mask(view.pixels_hw3, view.decode(rle), config)))
+    expected = masks.with_fields(rles=tuple(rles))
+    expected = expected[expected.area_px > 0]
+    refined = build_refiner(config).refine(image, masks)
+    assert refined.source == expected.source
+    assert (agreement(refined, masks[[int(name) for name in refined.source]]) < 0.99).sum() > 10
+    assert (refined.decode() != expected.decode()).mean() < 1e-5
+    assert agreement(refined, expected).min() > 0.999
+
+
+def test_a_part_of_a_view_holds_all_that_a_box_touches():
+    view = look(np.zeros((300, 600, 3), dtype=np.uint8), (100, 50, 500, 250), 200)
+    assert view.pixels_hw3.shape == (100, 200, 3)
+    assert view.around((101, 51, 102, 52), 0) == (0, 0, 1, 1)
+    assert view.around((101, 51, 103, 53), 0) == (0, 0, 2, 2)
+    assert view.around((300, 150, 302, 160), 3) == (97, 47, 104, 58)
+    assert view.around((100, 50, 500, 250), 3) == (0, 0, 200, 100)
+
+
+def everywhere(mask_hw):
+    return slice(0, mask_hw.shape[1]), slice(0, mask_hw.shape[0])
+
+
+@given(arrays(np.uint8, (7, 5, 3)), arrays(bool, (4, 3)), st.integers(0, 3), st.integers(0, 2))
+def test_the_guide_is_the_discriminant_of_the_whole_view(pixels_hw3, mask_hw, y, x):
+    whole_hw = np.zeros((7, 5), dtype=bool)
+    whole_hw[y : y + 4, x : x + 3] = mask_hw
+    part = slice(x, x + 3), slice(y, y + 4)
+    guide_hw = Colours.of(pixels_hw3).along_contrast(mask_hw.T, part).T
+    expected_hw = reference.along_contrast(pixels_hw3, whole_hw)[y : y + 4, x : x + 3]
+    assert np.allclose(guide_hw, expected_hw, rtol=0, atol=1e-5)
 
 
 def test_the_guide_shows_an_edge_between_equally_bright_colours():
     left_HW = np.zeros((8, 8), dtype=bool)
     left_HW[:, :4] = True
     pixels = np.where(left_HW[:, :, None], (200, 50, 50), (50, 200, 50)).astype(np.uint8)
-    guide_hw = Colours.of(pixels).contrast(left_HW)
+    guide_hw = Colours.of(pixels).along_contrast(left_HW.T, everywhere(left_HW)).T
     assert np.ptp(guide_hw[left_HW]) < 1e-9
     assert guide_hw[left_HW].min() - guide_hw[~left_HW].max() > 0.5
 
@@ -230,7 +292,9 @@ def test_the_guide_shows_an_edge_between_equally_bright_colours():
 @pytest.mark.parametrize("mask_hw", [np.zeros((2, 2), bool), np.ones((2, 2), bool), np.eye(2, dtype=bool)])
 def test_the_guide_is_brightness_when_there_is_nothing_to_tell_apart(mask_hw):
     pixels = np.full((2, 2, 3), 255, dtype=np.uint8)
-    assert np.allclose(Colours.of(pixels).contrast(mask_hw), 3**0.5)
+    pixels[mask_hw & mask_hw[::-1]] = 0  # nowhere, but where all is mask
+    guide_wh = Colours.of(pixels).along_contrast(mask_hw.T, everywhere(mask_hw))
+    assert np.allclose(guide_wh, 0, atol=1e-6)
 
 
 def test_no_mask_is_decoded_at_the_size_of_a_large_image():

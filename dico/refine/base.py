@@ -5,6 +5,7 @@ Axes: N masks, h w pixels of a view (a box of the image, reduced). Boxes are hal
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,13 +54,28 @@ class View:
     size_hw: tuple[int, int]
 
     def decode(self, rle: bytes) -> NDArray[np.bool_]:
-        """bool (h, w): what of a mask lies in the view."""
+        """bool (h, w), column-major: what of a mask lies in the view."""
         height, width = self.pixels_hw3.shape[:2]
         return decode_window(rle, self.size_hw, self.box_xyxy, (height, width))
 
-    def encode(self, soft_hw: NDArray[np.floating]) -> bytes:
-        """The mask of the image that is ``soft_hw > 1/2`` in the view and background elsewhere."""
-        return encode_window(soft_hw, self.size_hw, self.box_xyxy)
+    def encode(self, soft_hw: NDArray[np.floating], *, corner_hw: tuple[int, int] = (0, 0)) -> bytes:
+        """The mask of the image that is ``soft_hw > 1/2`` in a part of the view and background elsewhere.
+
+        Args:
+            soft_hw: How much each pixel belongs to the mask, 0..1: for all of the view or for a part of it.
+            corner_hw: The row and column of the view that the part begins with.
+        """
+        window_hw = self.pixels_hw3.shape[0], self.pixels_hw3.shape[1]
+        return encode_window(soft_hw, self.size_hw, self.box_xyxy, window_hw=window_hw, corner_hw=corner_hw)
+
+    def around(self, box_xyxy: Box, margin: int) -> Box:
+        """A box of the image in pixels of the view: all it touches and ``margin`` more, as far as the view goes."""
+        height, width = self.pixels_hw3.shape[:2]
+        left, top, right, bottom = self.box_xyxy
+        x0, x1 = ((x - left) * width / (right - left) for x in (box_xyxy[0], box_xyxy[2]))
+        y0, y1 = ((y - top) * height / (bottom - top) for y in (box_xyxy[1], box_xyxy[3]))
+        low = max(0, math.floor(x0) - margin), max(0, math.floor(y0) - margin)
+        return *low, min(width, math.ceil(x1) + margin), min(height, math.ceil(y1) + margin)
 
 
 def look(image: Image, box_xyxy: Box, max_side: int) -> View:

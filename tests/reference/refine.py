@@ -1,9 +1,12 @@
-"""Refinement without its short cuts: a guided filter of loops, and one binary CRF on all of the image for each mask."""
+"""Refinement without its short cuts: a guided filter of loops, one on all of a view for each mask, and one binary CRF
+on all of the image for each mask.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from dico.config import RefineConfig
 from dico.image import Image
@@ -24,6 +27,34 @@ def guided_filter(
     variance = mean(guide_hw * guide_hw) - mean(guide_hw) ** 2
     slope = covariance / (variance + eps)
     return mean(slope) * guide_hw + mean(mean(input_hw) - slope * mean(guide_hw))
+
+
+def guided_mask(pixels_hw3: Image, mask_hw: NDArray[np.bool_], config: RefineConfig) -> NDArray[np.float64]:
+    """One mask, filtered on all of a view in double precision."""
+    radius = min(config.guided_radius, max(1, round(mask_hw.sum() ** 0.5 / 4)))
+    guide_hw = along_contrast(pixels_hw3, mask_hw)
+
+    def mean(values_hw: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(uniform_filter(values_hw, 2 * radius + 1, mode="reflect"))
+
+    input_hw = mask_hw.astype(np.float64)
+    covariance = mean(guide_hw * input_hw) - mean(guide_hw) * mean(input_hw)
+    variance = mean(guide_hw * guide_hw) - mean(guide_hw) ** 2
+    slope = covariance / (variance + config.guided_eps)
+    return mean(slope) * guide_hw + mean(mean(input_hw) - slope * mean(guide_hw))
+
+
+def along_contrast(pixels_hw3: Image, mask_hw: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Fisher's discriminant of a mask against all else, from the scatter of each, with the ridge of 1e-3."""
+    colours_hw3 = pixels_hw3 / 255 - (pixels_hw3 / 255).mean(axis=(0, 1))
+    groups = [colours_hw3[mask_hw], colours_hw3[~mask_hw]]
+    direction = np.ones(3)
+    if all(map(len, groups)):
+        scatter = sum((group - group.mean(axis=0)).T @ (group - group.mean(axis=0)) for group in groups)
+        difference = groups[0].mean(axis=0) - groups[1].mean(axis=0)
+        solved = np.linalg.solve(scatter / mask_hw.size + 1e-3 * np.eye(3), difference)
+        direction = solved if np.linalg.norm(solved) > 1e-6 else direction
+    return np.asarray(colours_hw3 @ direction / np.linalg.norm(direction))
 
 
 def binary_crf(image: Image, mask_HW: NDArray[np.bool_], config: RefineConfig) -> NDArray[np.bool_]:

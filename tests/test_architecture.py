@@ -18,6 +18,7 @@ GROUND = {"atomic", "config", "image", "inputs", "masks", "rasterise", "rle", "s
 GRAPHS = {"features", "merge_tree", "merging", "pooling", "tournament"}  # regions, and merging them
 SOLVER = {"affinity", "lanczos", "ncut"}
 SCORING = {"evaluation_report", "ground_truth", "matching", "precision"}
+CLUSTER = {"cluster", "cluster_actors", "cluster_address", "cluster_deaths", "cluster_quiet"}
 RUNNING = {"executors", "interrupt", "job", "progress", "run", "run_log", "run_summary", "task"}
 
 MAY_IMPORT: dict[str, dict[str, set[str]]] = {
@@ -40,7 +41,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "interrupt": set(),
         # Features, too: a job makes an extractor that many workers share, and an executor passes its features on.
         **{part: GROUND | RUNNING | {"features", "labeler", "store"} for part in RUNNING - {"interrupt"}},
-        "cluster": GROUND | RUNNING | {"features"},
+        **dict.fromkeys(CLUSTER, GROUND | RUNNING | CLUSTER | {"features"}),
         "label_command": GROUND | RUNNING | {"cluster", "store"},
         "cli": GROUND | RUNNING | {"evaluate", "export", "gallery", "label_command", "store"},
         "__init__": {"config", "labeler", "masks", "store"},

@@ -343,4 +343,5 @@ def test_pooling_is_refused_for_transformers(monkeypatch):
     monkeypatch.setattr("dico.labeler.build_extractor", lambda config, *, seed: None)
     with pytest.raises(ValueError, match=r"conquer.whole_image must be thresholds or none with extractor.name=dino"):
         PseudoLabeler.from_config(overrides=["extractor.name=dino", "extractor.weights=org/name"])
-    PseudoLabeler.from_config(overrides=["extractor.name=dino", "conquer.whole_image=thresholds"])
+    overrides = ["extractor.name=dino", "extractor.weights=org/name", "conquer.whole_image=thresholds"]
+    PseudoLabeler.from_config(overrides=overrides)

@@ -7,13 +7,14 @@ A store is a folder::
     shards/000003.meta.json         their count, size and SHA-256: the shard is complete
     shards/000004.journal           the rows of a shard that is being filled, as they came
     failures.jsonl                  why images failed
-    lock                            who is writing
+    locks/                          who is writing which shards
 """
 
 from dico.store.entries import ImageEntry
 from dico.store.errors import StoreError
 from dico.store.manifest import Manifest
 from dico.store.mask_store import MaskStore, StoreStatus
+from dico.store.merge import MergeReport, merge_stores
 from dico.store.rows import Failure, LabelRow, encode_row
 from dico.store.writer import StoreWriter
 
@@ -23,8 +24,10 @@ __all__ = [
     "LabelRow",
     "Manifest",
     "MaskStore",
+    "MergeReport",
     "StoreError",
     "StoreStatus",
     "StoreWriter",
     "encode_row",
+    "merge_stores",
 ]

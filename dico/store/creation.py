@@ -13,6 +13,8 @@ from dico.store.manifest import MANIFEST, Manifest
 from dico.store.rows import row_key
 from dico.store.shards import ShardFiles
 
+MERGING = "merging"
+"""Name of the file that is there while a merge writes the store: until it is done, no run may go on with it."""
 _ALL_SHARDS = range(sys.maxsize)
 
 
@@ -58,6 +60,16 @@ def settle_manifest(folder: Path, manifest: Manifest, *, retry_failed: bool = Fa
         f"{folder} belongs to another run and was left as it is; choose another output, or run with what"
         " the store has:\n  " + "\n  ".join(differences)
     )
+
+
+def refuse_when_replaced(folder: Path, manifest: Manifest) -> None:
+    """Raises when the store is not about ``manifest`` any more; to be asked once its shards are locked.
+
+    Raises:
+        StoreError: when another process made the store anew before it was locked.
+    """
+    if not manifest.is_in(folder / MANIFEST):
+        raise StoreError(f"{folder} was made anew for other images or settings meanwhile; run again")
 
 
 def has_rows(folder: Path) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import overload
@@ -113,6 +113,14 @@ class ImageEntries(Sequence[ImageEntry]):
     def resized(self, other: ImageEntries) -> list[int]:
         """Indices of the images whose size differs in ``other``, which must name the same images."""
         return [int(index) for index in np.flatnonzero(self._sizes != other._sizes)]
+
+    def with_sizes(self, size_by_index: Mapping[int, int]) -> ImageEntries:
+        """The same images, some of them of another size."""
+        changed = ImageEntries((), ())
+        changed._paths, changed._ends, changed._sizes = self._paths, self._ends, self._sizes.copy()
+        for index, size in size_by_index.items():
+            changed._sizes[index] = size
+        return changed
 
     def sha256(self) -> str:
         """A digest of all paths and sizes, hexadecimal."""

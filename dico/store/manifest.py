@@ -106,7 +106,7 @@ class Manifest:
 
     def differences(self, other: Manifest) -> list[str]:
         """What ``other`` has that this (stored) manifest does not, a line each; empty when they are the same job."""
-        lines = list(_config_differences(self.config, other.config))
+        lines = list(config_differences(self.config, other.config, "in the store", "now"))
         if self.entries != other.entries:
             lines += _entry_differences(self.entries, other.entries)
         if self.shard_size != other.shard_size:
@@ -205,12 +205,13 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _config_differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    before, after = dict(_flat(stored)), dict(_flat(now))
+def config_differences(first: Mapping[str, Any], second: Mapping[str, Any], where: str, there: str) -> Iterator[str]:
+    """Yields what differs between two configurations, a line each, which names them as ``where`` and ``there``."""
+    before, after = dict(_flat(first)), dict(_flat(second))
     for key in sorted(before.keys() | after.keys()):
         if key not in before or key not in after or before[key] != after[key]:
             values = [json.dumps(side[key]) if key in side else "absent" for side in (before, after)]
-            yield f"{key}: {values[0]} in the store, {values[1]} now"
+            yield f"{key}: {values[0]} {where}, {values[1]} {there}"
 
 
 def _entry_differences(stored: Sequence[ImageEntry], now: Sequence[ImageEntry]) -> Iterator[str]:

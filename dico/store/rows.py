@@ -94,6 +94,14 @@ def row_key(line: bytes) -> tuple[int, bool]:
     return row["index"], row["status"] == "failed"
 
 
+def moved_row(line: bytes, entry: ImageEntry) -> bytes:
+    """The row under another index and path; the rest of it stays, byte for byte."""
+    match = _HEAD.match(line)
+    if match is None:
+        return _line({**json.loads(line), "index": entry.index, "path": entry.path})
+    return _line({"index": entry.index, "path": entry.path})[: -len(b"}\n")] + line[match.end("path") :]
+
+
 def decode_row(line: bytes) -> LabelRow:
     """The row in one line of a shard.
 

@@ -88,11 +88,28 @@ class ShardFiles:
         """
         content = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=True).compress(b"".join(lines))
         meta = ShardMeta(len(lines), failed, len(content), hashlib.sha256(content).hexdigest())
+        self.write_content(content, meta)
+        return meta
+
+    def write_content(self, content: bytes, meta: ShardMeta) -> None:
+        """Makes the shard complete with rows that are compressed already, and what is to be said of them."""
         with atomic_file(self.rows) as temporary:
             temporary.write_bytes(content)
         with atomic_file(self.meta) as temporary:
             temporary.write_text(json.dumps(asdict(meta)) + "\n", encoding="ascii")
-        return meta
+
+    def read_content(self, meta: ShardMeta) -> bytes:
+        """The compressed rows of a complete shard.
+
+        Raises:
+            StoreError: when they are not what ``meta`` says.
+        """
+        content = self.rows.read_bytes()
+        if hashlib.sha256(content).hexdigest() != meta.sha256:
+            raise StoreError(
+                f"{self.rows} is not what was written (its SHA-256 differs); remove {self.meta} and label again"
+            )
+        return content
 
     def read_rows(self) -> Iterator[bytes]:
         """Yields the rows that the shard has, complete or not, in order of their index; also while it is written.

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from dico.masks import MaskSet
+from dico.store.creation import MERGING, refuse_when_replaced
 from dico.store.errors import StoreError
 from dico.store.failures import FAILURES, FailureLog
 from dico.store.lock import ShardLock, guard
@@ -173,8 +174,12 @@ class StoreWriter:
     def _recover(self) -> None:
         (self.folder / "shards").mkdir(exist_ok=True)
         with guard(self.folder):
-            if not self.manifest.is_in(self.folder / MANIFEST):
-                raise StoreError(f"{self.folder} was made anew for other images or settings meanwhile; run again")
+            refuse_when_replaced(self.folder, self.manifest)
+            if (self.folder / MERGING).exists():
+                raise StoreError(
+                    f"{self.folder} is not whole, as the merge that wrote it was interrupted; merge again, or remove"
+                    f" {self.folder / MERGING} to label what is missing"
+                )
             for pattern in (f".{MANIFEST}.*.tmp", f".{FAILURES}.*.tmp"):
                 for leftover in self.folder.glob(pattern):
                     leftover.unlink()

@@ -1,0 +1,68 @@
+"""A store among those that are merged: its rows, of any run of its images, with one shard at a time in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from dico.store.mask_store import MaskStore
+from dico.store.rows import Failure, row_key
+from dico.store.shards import ShardFiles
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """A row of a part.
+
+    Attributes:
+        index: The image's index in the part.
+        failed: Whether the image failed.
+        line: The row.
+    """
+
+    index: int
+    failed: bool
+    line: bytes
+
+
+class Part:
+    """One store of a merge.
+
+    Args:
+        store: The store; it is only read.
+    """
+
+    def __init__(self, store: MaskStore) -> None:
+        self.store = store
+        self._shard = -1
+        self._rows: list[PartRow] = []
+
+    @cached_property
+    def failures(self) -> dict[int, Failure]:
+        """Why images failed, by index."""
+        return {failure.index: failure for failure in self.store.failures()}
+
+    def rows(self, indices: range) -> Iterator[PartRow]:
+        """Yields the rows of those images that have one, in order; a shard is read once for ranges that follow on."""
+        for shard in self._shards(indices):
+            if shard != self._shard:
+                self._shard, self._rows = -1, []  # before the next is read: one at a time
+                self._rows = [PartRow(*row_key(line), line) for line in self.store.lines(shard)]
+                self._shard = shard
+            yield from (row for row in self._rows if row.index in indices)
+        if indices.stop % self.store.manifest.shard_size == 0:
+            self._shard, self._rows = -1, []  # nobody comes back for it
+
+    def rank(self, index: int) -> int:
+        """0 for an image that has masks, 1 for one that failed, 2 for one that has no row."""
+        return next((int(row.failed) for row in self.rows(range(index, index + 1))), 2)
+
+    def has_rows(self, indices: range) -> bool:
+        """Whether any of the shards of these images has a row."""
+        files = [ShardFiles.of(self.store.path, shard) for shard in self._shards(indices)]
+        return any(of.meta.exists() or of.journal.exists() for of in files)
+
+    def _shards(self, indices: range) -> range:
+        size = self.store.manifest.shard_size
+        return range(indices.start // size, -(-indices.stop // size)) if indices else range(0)

@@ -113,6 +113,13 @@ def test_every_fault_is_of_its_own_image_alone(task, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_one_thread_where_the_site_says_otherwise(task, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import os; os.environ['OPENBLAS_NUM_THREADS'] = '2'")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with PoolExecutor(1).session(LabelerJob(labelers.count_threads)) as session:
+        assert isinstance(do(session, [task(0)])[0], Labelled)
+
+
 @pytest.mark.parametrize("labeler", [labelers.hang, labelers.hang_up])
 def test_a_hang_ends(task, monkeypatch, labeler):
     monkeypatch.setattr(process, "GRACE_S", 0.1)

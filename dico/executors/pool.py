@@ -22,7 +22,7 @@ from dico.task import Task
 DEFAULT_TIMEOUT_S = 600.0
 """Far more than any photograph takes; without a limit, one that hangs would hold a worker for ever."""
 WORKER_BYTES = 1_000_000_000
-"""What a worker may come to fill, with a photograph of 24 megapixels in hand."""
+"""What a worker may come to fill: twice what it does over a photograph of 24 megapixels."""
 
 
 class PoolExecutor:

@@ -147,7 +147,6 @@ class Supervisor:
             case Done(worker, outcome):
                 self._results.append((self._busy.pop(worker).key, outcome))
                 self._idle.append(worker)
-                self._assign()
             case Died(worker, lost):
                 log.warning("a worker died: %s", lost.reason)
                 if worker in self._busy:

@@ -96,7 +96,7 @@ class Tally:
         self.labelled = 0
         self.masks = 0
         self.failed_by_kind: Counter[str] = Counter()
-        self.seconds_by_stage: Counter[str] = Counter()
+        self.seconds_by_stage: dict[str, float] = {}
 
     @property
     def failed(self) -> int:
@@ -111,4 +111,4 @@ class Tally:
         self.labelled += 1
         self.masks += outcome.masks
         for name, seconds in outcome.seconds_by_stage.items():
-            self.seconds_by_stage[name] += seconds
+            self.seconds_by_stage[name] = self.seconds_by_stage.get(name, 0.0) + seconds

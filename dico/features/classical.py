@@ -126,6 +126,7 @@ def _add_gradients(
     scales_of_kinds: Sequence[Sequence[int]],
     weight: float,
 ) -> None:
+    bins_BHW = bins_BHW[bins_BHW.any(axis=(1, 2))]  # a bin that holds no pixel differs nowhere
     for scale in sorted({scale for scales in scales_of_kinds for scale in scales}):
         gradients_OHW = np.float32(weight) * oriented_gradients(bins_BHW, scale)
         for evidence_OHW, scales in zip(evidence_KOHW, scales_of_kinds, strict=True):

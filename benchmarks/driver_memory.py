@@ -40,7 +40,7 @@ class Synthetic:
     """An executor whose results are there at once.
 
     Args:
-        pool: Masks that it gives, by turns.
+        rows: Encoded rows whose masks it gives, by turns: encoding is the workers' business.
         look_at: After how many results the memory is looked at.
 
     Attributes:
@@ -49,8 +49,8 @@ class Synthetic:
 
     window = 8
 
-    def __init__(self, pool: Sequence[MaskSet], look_at: Sequence[int]) -> None:
-        self._pool = pool
+    def __init__(self, rows: Sequence[bytes], look_at: Sequence[int]) -> None:
+        self._rest = [row.partition(b',"status"') for row in rows]
         self._look_at = look_at
         self._tasks: deque[tuple[int, Task]] = deque()
         self._count = 0
@@ -75,8 +75,9 @@ class Synthetic:
         if self._count in self._look_at:
             self.seen[self._count] = resident_mb()
         key, task = self._tasks.popleft()
-        masks = self._pool[key % len(self._pool)]
-        return key, Labelled(encode_row(task.entry, masks), len(masks), {"conquer": 1.0})
+        _, middle, end = self._rest[key % len(self._rest)]
+        row = b'{"index":%d,"path":"%s"' % (key, task.entry.path.encode()) + middle + end
+        return key, Labelled(row, 1, {"conquer": 1.0})
 
 
 def resident_mb() -> float:
@@ -92,8 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--photographs", type=int, default=4, help="whose masks are used (4)")
     args = parser.parse_args(argv)
     labeler = PseudoLabeler.from_config()
-    pool = [labeler(image) for image in photographs(args.photographs).values()]
-    executor = Synthetic(pool, (FEW, args.results))
+    first = ImageEntry(0, "first.jpg", 0)
+    rows = [encode_row(first, labeler(image)) for image in photographs(args.photographs).values()]
+    executor = Synthetic(rows, (FEW, args.results))
     with tempfile.TemporaryDirectory() as folder:
         entries = tuple(ImageEntry(i, f"train/{i // 1000:06d}/{i:09d}.jpg", 100_000) for i in range(args.results))
         manifest = Manifest(folder, entries, {}, "synthetic")
@@ -102,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         started = time.perf_counter()
         summary = run(LabelerJob(no_labeler), store, RunOptions(show_progress=False), executor=executor)
         seconds = time.perf_counter() - started
-    row_kb = sum(len(encode_row(manifest.entries[0], masks)) for masks in pool) / len(pool) / 1000
+    row_kb = sum(map(len, rows)) / len(rows) / 1000
     if summary.labelled != args.results:
         raise RuntimeError(f"{summary.labelled} of {args.results} results were written")
     few, many = executor.seen[FEW], executor.seen[args.results]
@@ -110,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{args.results / seconds:.0f} results/s of {row_kb:.0f} KB, one core")
     print_figures(
         [
-            figure(f"memory grown, {FEW:,} to {args.results:,} results", many - few, MOST_GROWTH_MB, "MB"),
+            figure(f"memory grown, {FEW:,} to {args.results:,} results", max(0.0, many - few), MOST_GROWTH_MB, "MB"),
             figure("results a second", args.results / seconds, None, "1/s", higher_is_better=True),
         ]
     )

@@ -17,6 +17,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from conftest import draw
+from test_run import shard_bytes
 
 from dico.cli import main
 from dico.store import MaskStore
@@ -93,16 +94,21 @@ def zoo(tmp_path: Path) -> tuple[Path, dict[str, tuple[int, int]], dict[str, str
     return folder, labelled, failing
 
 
-def test_a_folder_of_oddities(tmp_path, zoo, capfd):
+@pytest.mark.parametrize("executor", ["inline", "pool", pytest.param("ray", marks=pytest.mark.ray)])
+def test_a_folder_of_oddities(tmp_path, zoo, capfd, executor):
+    if executor == "ray":
+        pytest.importorskip("ray")
     folder, labelled, failing = zoo
     with warnings.catch_warnings():
         warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-        assert main(["label", str(folder), str(tmp_path / "out")]) == 1
-    error = capfd.readouterr().err
-    assert (
-        f"{len(failing)} images failed; the list, with the reasons, is {tmp_path / 'out' / 'failures.jsonl'}" in error
-    )
-    assert "Traceback" not in error and "Warning" not in error
+        assert main(["label", str(folder), str(tmp_path / "out"), "--executor", executor]) == 1
+    captured = capfd.readouterr()
+    told = f"{len(failing)} images failed ({len(failing)} decode in this run); the list, with the reasons, is"
+    assert f"{told} {tmp_path / 'out' / 'failures.jsonl'}" in captured.err
+    assert "Traceback" not in captured.err and "Warning" not in captured.err and captured.out == ""
+    if executor != "inline":
+        assert main(["label", str(folder), str(tmp_path / "inline"), "--executor", "inline"]) == 1
+        assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "inline")
 
     store = MaskStore.open(tmp_path / "out")
     rows = {row.path: row for row in store}
@@ -158,6 +164,4 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path, image_folder):
     assert process.wait() == -signal.SIGKILL
     assert MaskStore.open(out).status().pending > 0
     assert subprocess.run(command, check=False).returncode == 0
-    assert {p.name: p.read_bytes() for p in (out / "shards").iterdir()} == {
-        p.name: p.read_bytes() for p in (whole / "shards").iterdir()
-    }
+    assert shard_bytes(out) == shard_bytes(whole)

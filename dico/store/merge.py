@@ -56,7 +56,7 @@ def merge_stores(sources: Sequence[MaskStore], output: str | Path) -> MergeRepor
     listing, each with some of its shards, so become the store that one run would have written, byte for byte. Of an
     image that is in several stores, a row of masks goes before one of a failure; of equals, the first store's is taken.
     The size that the image is listed with is the one from where its row is. Shards are as long as the first store's. In
-    memory there is one shard of a store at a time, of each store that has images of the shard being written.
+    memory there is the one shard that is being written.
 
     Args:
         sources: At least one store, finished or not, all of one configuration. They are only read.
@@ -77,9 +77,9 @@ def merge_stores(sources: Sequence[MaskStore], output: str | Path) -> MergeRepor
     _refuse_other_configurations(sources)
     if folder.is_dir() and has_rows(folder) and not (folder / MERGING).exists():
         raise StoreError(f"{folder} has labels already; OUTPUT must be a new or an empty folder")
-    parts = [Part(store) for store in sources]
     union = Union.of([store.manifest for store in sources])
-    store = MaskStore.create(folder, _manifest(parts, union))
+    store = MaskStore.create(folder, _manifest(sources, union))
+    parts = [Part(source) for source in sources]
     with ShardLock(folder, range(max(1, store.manifest.shards))):
         refuse_when_replaced(folder, store.manifest)
         (folder / MERGING).touch()
@@ -105,13 +105,14 @@ def _refuse_other_configurations(stores: Sequence[MaskStore]) -> None:
             )
 
 
-def _manifest(parts: Sequence[Part], union: Union) -> Manifest:
+def _manifest(sources: Sequence[MaskStore], union: Union) -> Manifest:
+    parts = [Part(source) for source in sources]
     sizes = {}
-    for target in union.disputed:
+    for target in union.disputed:  # the size goes with the row that is kept
         holders = [(parts[i], index) for i, index in union.sources(target)]
         part, index = min(holders, key=lambda holder: holder[0].rank(holder[1]))
         sizes[target] = part.store.manifest.entries[index].bytes
-    first = parts[0].store.manifest
+    first = sources[0].manifest
     return Manifest(union.root, union.entries.with_sizes(sizes), first.config, first.config_hash, first.shard_size)
 
 
@@ -132,7 +133,8 @@ def _write(store: MaskStore, shard: int, parts: Sequence[Part], union: Union) ->
                 best[target] = parts[i], row
     failed = {target: (part, row) for target, (part, row) in sorted(best.items()) if row.failed}
     if copied is None:
-        lines = [moved_row(best[target][1].line, store.manifest.entries[target]) for target in sorted(best)]
+        # Taken out one by one: in memory there is one copy of the shard.
+        lines = [moved_row(best.pop(target)[1].line, store.manifest.entries[target]) for target in sorted(best)]
         _replace(ShardFiles.of(store.path, shard), lines, len(failed), complete=len(lines) == len(indices))
     return [
         replace(part.failures[row.index], index=target, path=store.manifest.entries[target].path)
@@ -148,7 +150,7 @@ def _copied(store: MaskStore, shard: int, source: MaskStore) -> ShardMeta | None
     theirs, ours = ShardFiles.of(source.path, shard), ShardFiles.of(store.path, shard)
     meta = theirs.done_meta()
     if meta is not None and meta != ours.done_meta():
-        ours.write_content(theirs.read_content(meta), meta)
+        ours.copy_from(theirs, meta)
     return meta
 
 

@@ -1,4 +1,4 @@
-"""A store among those that are merged: its rows, of any run of its images, with one shard at a time in memory."""
+"""A store among those that are merged: its rows, one after the other."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Part:
     def __init__(self, store: MaskStore) -> None:
         self.store = store
         self._shard = -1
-        self._rows: list[PartRow] = []
+        self._rows: Iterator[PartRow] = iter(())
+        self._ahead: PartRow | None = None
 
     @cached_property
     def failures(self) -> dict[int, Failure]:
@@ -44,15 +45,18 @@ class Part:
         return {failure.index: failure for failure in self.store.failures()}
 
     def rows(self, indices: range) -> Iterator[PartRow]:
-        """Yields the rows of those images that have one, in order; a shard is read once for ranges that follow on."""
+        """Yields the rows of those images that have one, in order. One range must follow the other: nothing is kept."""
         for shard in self._shards(indices):
             if shard != self._shard:
-                self._shard, self._rows = -1, []  # before the next is read: one at a time
-                self._rows = [PartRow(*row_key(line), line) for line in self.store.lines(shard)]
-                self._shard = shard
-            yield from (row for row in self._rows if row.index in indices)
-        if indices.stop % self.store.manifest.shard_size == 0:
-            self._shard, self._rows = -1, []  # nobody comes back for it
+                self._shard, self._ahead = shard, None
+                self._rows = (PartRow(*row_key(line), line) for line in self.store.lines(shard))
+            while row := self._ahead or next(self._rows, None):
+                self._ahead = None
+                if row.index >= indices.stop:
+                    self._ahead = row
+                    break
+                if row.index >= indices.start:
+                    yield row
 
     def rank(self, index: int) -> int:
         """0 for an image that has masks, 1 for one that failed, 2 for one that has no row."""

@@ -86,15 +86,26 @@ class ShardFiles:
         Returns:
             What was written as meta.
         """
-        content = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=True).compress(b"".join(lines))
-        meta = ShardMeta(len(lines), failed, len(content), hashlib.sha256(content).hexdigest())
-        self.write_content(content, meta)
+        size, digest = 0, hashlib.sha256()
+        with atomic_file(self.rows) as temporary, open(temporary, "wb") as file:
+            for chunk in _compressed(lines):
+                size += file.write(chunk)
+                digest.update(chunk)
+        meta = ShardMeta(len(lines), failed, size, digest.hexdigest())
+        self._write_meta(meta)
         return meta
 
-    def write_content(self, content: bytes, meta: ShardMeta) -> None:
-        """Makes the shard complete with rows that are compressed already, and what is to be said of them."""
+    def copy_from(self, other: ShardFiles, meta: ShardMeta) -> None:
+        """Makes the shard complete with what another one has, which must be what its ``meta`` says.
+
+        Raises:
+            StoreError: when it is not.
+        """
         with atomic_file(self.rows) as temporary:
-            temporary.write_bytes(content)
+            temporary.write_bytes(other.read_content(meta))
+        self._write_meta(meta)
+
+    def _write_meta(self, meta: ShardMeta) -> None:
         with atomic_file(self.meta) as temporary:
             temporary.write_text(json.dumps(asdict(meta)) + "\n", encoding="ascii")
 
@@ -154,3 +165,11 @@ class ShardFiles:
             raise StoreError(f"{self.rows} is damaged ({error}); label again to redo it") from error
         if rest:
             raise StoreError(f"{self.rows} ends within a row; label again to redo it")
+
+
+def _compressed(lines: Sequence[bytes]) -> Iterator[bytes]:
+    # A line at a time, so that the shard is not in memory twice. How it is cut into calls may decide the bytes.
+    stream = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=True).compressobj(sum(map(len, lines)))
+    for line in lines:
+        yield stream.compress(line)
+    yield stream.flush()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import supervision
 
 NO_PARENT = -1
+_AREAS_A_CALL = 128  # pycocotools 2.0.11 fails on a list of 256 codes or more with NumPy 2
 
 
 def _frozen(values: Any, dtype: Any) -> NDArray[Any]:
@@ -227,8 +228,9 @@ class MaskSet:
     @property
     def area_px(self) -> NDArray[np.int64]:
         """int64 (N,): the number of pixels of each mask."""
-        # One call a mask: pycocotools 2.0.11 fails on a list of 256 codes or more with NumPy 2.
-        return np.array([int(coco_rle.area(rle)) for rle in self.to_rle_dicts()], dtype=np.int64)
+        rles = self.to_rle_dicts()
+        areas = [coco_rle.area(rles[start : start + _AREAS_A_CALL]) for start in range(0, len(rles), _AREAS_A_CALL)]
+        return np.concatenate([np.zeros(0, np.int64), *areas]).astype(np.int64, copy=False)
 
     @property
     def boxes_xyxy(self) -> NDArray[np.float32]:
@@ -321,20 +323,25 @@ class MaskSet:
 
         ``parent`` is the annotation id of the parent, or 0 for a root.
         """
-        areas, boxes_xyxy = self.area_px, self.boxes_xyxy
+        boxes_xyxy = self.boxes_xyxy
+        boxes_xywh = np.concatenate([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]], axis=1)
+        # Lists, as numbers of Python's own are read from them ten times faster than from arrays.
+        columns = (self.area_px, boxes_xywh, self.level, np.where(self.parent < 0, 0, first_id + self.parent))
+        areas, boxes, levels, parents = (column.tolist() for column in columns)
+        scores, thetas = [_short(v) for v in self.score.tolist()], [_short(v) for v in self.theta.tolist()]
         return [
             {
                 "id": first_id + n,
                 "image_id": image_id,
                 "category_id": category_id,
                 "iscrowd": 0,
-                "area": int(areas[n]),
-                "bbox": [float(v) for v in (*boxes_xyxy[n, :2], *(boxes_xyxy[n, 2:] - boxes_xyxy[n, :2]))],
+                "area": areas[n],
+                "bbox": boxes[n],
                 "segmentation": {"size": list(self.size_hw), "counts": rle.decode("ascii")},
-                "score": _short(self.score[n]),
-                "level": int(self.level[n]),
-                "theta": _short(self.theta[n]),
-                "parent": first_id + int(self.parent[n]) if self.parent[n] >= 0 else 0,
+                "score": scores[n],
+                "level": levels[n],
+                "theta": thetas[n],
+                "parent": parents[n],
                 "source": self.source[n],
             }
             for n, rle in enumerate(self.rles)
@@ -345,9 +352,9 @@ class MaskSet:
         return {
             "size": list(self.size_hw),
             "counts": [rle.decode("ascii") for rle in self.rles],
-            "score": [_short(v) for v in self.score],
+            "score": [_short(v) for v in self.score.tolist()],
             "level": self.level.tolist(),
-            "theta": [_short(v) for v in self.theta],
+            "theta": [_short(v) for v in self.theta.tolist()],
             "parent": self.parent.tolist(),
             "source": list(self.source),
         }
@@ -405,8 +412,8 @@ def decode_mask(size_hw: tuple[int, int], rle: bytes) -> NDArray[np.bool_]:
     return np.asarray(coco_rle.decode({"size": list(size_hw), "counts": rle}), dtype=bool)
 
 
-def _short(value: np.floating[Any]) -> float:
-    return float(f"{float(value):.6g}")
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def _overlap(first: MaskSet, second: MaskSet, *, of_first: bool) -> NDArray[np.float64]:

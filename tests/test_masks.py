@@ -141,6 +141,7 @@ def test_a_long_cycle_is_found():
         MaskSet.from_arrays(np.ones((300, 1, 1)), parent=[(n + 1) % 300 for n in range(300)])
     chain = MaskSet.from_arrays(np.ones((300, 1, 1)), parent=range(-1, 299))
     assert chain.depth().tolist() == list(range(300))
+    assert chain.area_px.tolist() == [1] * 300  # more than pycocotools takes in a call
 
 
 @pytest.mark.parametrize("size_hw", [(0, 3), (3, 0), (-1, 3), (3,)])

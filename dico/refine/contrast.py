@@ -101,12 +101,30 @@ def _direction(
         return brightness_C
     mean_in_C = inside_C / (255 * area_px)
     mean_out_C = (sum_C - inside_C) / (255 * (n_pixels - area_px))
-    between_CC = share * np.outer(mean_in_C, mean_in_C) + (1 - share) * np.outer(mean_out_C, mean_out_C)
-    # The noise of 8-bit photographs keeps the scatter invertible.
-    within_CC = product_CC / (255**2 * n_pixels) - between_CC + 1e-3 * np.eye(3)
-    direction_C = np.linalg.solve(within_CC, mean_in_C - mean_out_C)
+    within_CC = np.empty((3, 3))
+    for c in range(3):
+        for d in range(3):
+            between = share * mean_in_C[c] * mean_in_C[d] + (1 - share) * mean_out_C[c] * mean_out_C[d]
+            within_CC[c, d] = product_CC[c, d] / (255**2 * n_pixels) - between
+        within_CC[c, c] += 1e-3  # the noise of 8-bit photographs keeps the scatter invertible
+    direction_C = _solved(within_CC, mean_in_C - mean_out_C)
     length = np.sqrt(np.sum(direction_C**2))
     return direction_C / length if length > 1e-6 else brightness_C
+
+
+@numba.njit(cache=True)
+def _solved(matrix_CC: NDArray[np.float64], right_C: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The solution for a positive definite matrix, by elimination; changes what it is given.
+
+    Numba would compile ``np.linalg.solve`` too, and take seconds longer at the first use.
+    """
+    for c in range(3):
+        for d in range(3):
+            if d != c:
+                factor = matrix_CC[d, c] / matrix_CC[c, c]
+                matrix_CC[d] -= factor * matrix_CC[c]
+                right_C[d] -= factor * right_C[c]
+    return right_C / np.diag(matrix_CC)
 
 
 @numba.njit(cache=True)

@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 HF = ["safetensors>=0.4", "torch>=2.4", "transformers>=4.56"]
 CRF = ["pydensecrf2>=1.0"]
 EXPORT = ["pyarrow>=15"]
+RAY = ["ray>=2.40"]
 LINT = ["mypy>=1.10", "ruff>=0.6", "scipy-stubs>=1.14", "types-PyYAML>=6"]
 
 setup(
@@ -35,7 +36,8 @@ setup(
         "crf": CRF,
         "hf": HF,
         "parquet": EXPORT,
-        "dev": [*CRF, *HF, *EXPORT, *LINT, "hypothesis>=6", "packaging>=23", "pytest>=8", "supervision>=0.22"],
+        "ray": RAY,
+        "dev": [*CRF, *HF, *EXPORT, *RAY, *LINT, "hypothesis>=6", "packaging>=23", "pytest>=8", "supervision>=0.22"],
     },
     entry_points={"console_scripts": ["dico=dico.cli:main"]},
 )

@@ -1,0 +1,84 @@
+"""Keeps what Ray says and sets to itself: off standard output, out of the caller's environment and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import TextIO, cast
+
+log = logging.getLogger(__name__)
+
+THREADS = "ray_"
+"""What the names of Ray's own threads begin with."""
+
+
+class _Hushed:
+    """Standard output as it was, except for Ray's threads: what they print is logged, for who wants to see it."""
+
+    def __init__(self, stdout: TextIO) -> None:
+        self._stdout = stdout
+        self._log = _Log()
+
+    def __getattr__(self, name: str) -> object:
+        of_ray = threading.current_thread().name.startswith(THREADS)
+        return getattr(self._log if of_ray else self._stdout, name)
+
+
+class _Log:
+    """Text that is written becomes debugging messages."""
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            log.debug("%s", text.strip())
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Ray's threads do not print within the block.
+
+    Ray announces on standard output what its daemons say of every dead worker, thirty lines for a dead node, and has no
+    setting that stops it. What is worth knowing of it is logged by who handles the death.
+    """
+    with contextlib.redirect_stdout(cast(TextIO, _Hushed(sys.stdout))):
+        yield
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """No Python code prints to standard output within the block, in whatever thread."""
+    with contextlib.redirect_stdout(_Log()):
+        yield
+
+
+@contextlib.contextmanager
+def kept_signals() -> Iterator[None]:
+    """SIGTERM does after the block what it did before: Ray takes it over, and others may have a use for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+@contextlib.contextmanager
+def kept_environment() -> Iterator[None]:
+    """Variables whose names begin with RAY_ are after the block what they were before."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if name.startswith("RAY_") and name not in before]:
+            del os.environ[name]
+        os.environ.update(before)

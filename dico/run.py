@@ -112,6 +112,7 @@ def run(
                     tally.add(result[1])
                     _log_failure(run_log, store, *result)
                 shown.show(tally)
+                writer.heartbeat()
         done = tally.labelled + tally.failed
         summary = RunSummary(
             images=images,

@@ -106,8 +106,8 @@ def test_a_lock_from_another_machine_is_respected(tmp_path):
     with pytest.raises(StoreError) as caught:
         ShardLock(tmp_path, range(2, 5)).__enter__()
     assert str(caught.value) == (
-        f"{tmp_path} was locked by process 4711 on node-7.example.org (shards 1:3);"
-        f" when that run is dead, remove {left}"
+        f"{tmp_path} was locked by process 4711 on node-7.example.org (shards 1:3), which gave a sign of life 0 s ago;"
+        f" wait until it is silent for 10 minutes, or remove {left} when you know that it is dead"
     )
     assert locks(tmp_path) == [left.name]
     with ShardLock(tmp_path, range(3, 5)):
@@ -115,6 +115,42 @@ def test_a_lock_from_another_machine_is_respected(tmp_path):
     left.unlink()
     with ShardLock(tmp_path, range(2, 5)):
         pass
+
+
+def test_another_machine_that_is_silent_for_long_is_dead(tmp_path):
+    (tmp_path / "locks").mkdir()
+    left = tmp_path / "locks" / "000001-000003.node-7.example.org.4711.lock"
+    left.write_bytes(b"")
+    ago = left.stat().st_mtime - 599
+    os.utime(left, (ago, ago))
+    with pytest.raises(StoreError, match=r"gave a sign of life 59\d s ago"):
+        ShardLock(tmp_path, range(2, 5)).__enter__()
+    os.utime(left, (ago - 2, ago - 2))
+    with ShardLock(tmp_path, range(2, 5)):
+        assert locks(tmp_path) == [f"000002-000005.{HOST}.{os.getpid()}.lock"]
+
+
+def test_a_sign_of_life_every_half_minute(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("dico.store.lock.time.monotonic", lambda: now[0])
+    with ShardLock(tmp_path, range(1)) as lock:
+        for step, fresh in ((0, True), (29, False), (1, True)):
+            os.utime(lock.path, (1, 1))
+            now[0] += step
+            lock.touch()
+            assert (lock.path.stat().st_mtime > 1) == fresh
+
+
+def test_who_was_taken_for_dead_stops_writing(tmp_path):
+    """As after the lid of a laptop was closed: the lock is another's now, and stays there."""
+    store = MaskStore.create(tmp_path / "out", manifest_of(9))
+    with store.writer() as writer:
+        (path,) = (tmp_path / "out" / "locks").glob("*.lock")
+        path.unlink()
+        path.write_bytes(b"")
+        with pytest.raises(StoreError, match="is gone: this process gave no sign of life for 10 minutes, and another"):
+            writer.heartbeat()
+    assert locks(tmp_path / "out") == [path.name]
 
 
 def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch):

@@ -3,7 +3,9 @@
 In the folder ``locks`` there is a file for each range of shards that is being written, named after the range, the
 machine and the process: ``000000-000064.node7.4711.lock``. What locks it is ``flock``, which the operating system gives
 up when the process dies, so that no process id is mistaken for another. Not every network file system passes such locks
-on between machines; the file of another machine is therefore respected also when it looks free.
+on between machines; the file of another machine is therefore respected also when it looks free, as long as its owner
+gives signs of life: it touches the file now and then. A job that was killed and starts again elsewhere need not be
+helped by hand.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import fcntl
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +26,9 @@ from dico.store.errors import StoreError
 
 LOCKS = "locks"
 _GUARD = "guard"
+TOUCH_EVERY_S = 30.0
+SILENCE_S = 600.0
+"""Who gave no sign of life for so long, on another machine, is dead."""
 _NAME = re.compile(r"(\d+)-(\d+)\.(.+)\.(\d+)\.lock")
 
 
@@ -63,6 +69,7 @@ class ShardLock:
         self.path = folder / LOCKS / owner.name
         self._owner = owner
         self._descriptor = -1
+        self._touched = 0.0
 
     def __enter__(self) -> ShardLock:
         with guard(self.folder):
@@ -82,13 +89,37 @@ class ShardLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.path.unlink(missing_ok=True)
+        if self._is_ours():
+            self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
         self._descriptor = -1
 
+    def touch(self) -> None:
+        """Gives a sign of life, at most every half minute; to be called more often than every ten minutes.
+
+        Raises:
+            StoreError: when another machine has taken the lock for left behind, as it may after this process slept.
+        """
+        now = time.monotonic()
+        if now - self._touched < TOUCH_EVERY_S:
+            return
+        self._touched = now
+        if not self._is_ours():
+            raise StoreError(
+                f"{self.path} is gone: this process gave no sign of life for {SILENCE_S / 60:.0f} minutes, and another"
+                " one may write its shards now; run again"
+            )
+        os.utime(self._descriptor)
+
+    def _is_ours(self) -> bool:
+        try:
+            return self.path.stat().st_ino == os.fstat(self._descriptor).st_ino
+        except FileNotFoundError:
+            return False
+
 
 def refuse_when_written(folder: Path, shards: range, *, besides: Path | None = None) -> None:
-    """Raises when one of the shards is being written; locks of processes of this machine that died are removed.
+    """Raises when one of the shards is being written; locks of processes that died are removed.
 
     Args:
         folder: The store's folder, whose guard the caller holds.
@@ -96,7 +127,7 @@ def refuse_when_written(folder: Path, shards: range, *, besides: Path | None = N
         besides: A lock that is passed over.
 
     Raises:
-        StoreError: when one is, or when another machine left its lock.
+        StoreError: when one is, or when another machine left its lock not long ago.
     """
     for path in sorted((folder / LOCKS).glob("*.lock")):
         owner = _Owner.of(path.name)
@@ -109,10 +140,12 @@ def refuse_when_written(folder: Path, shards: range, *, besides: Path | None = N
         try:
             if not _lock(descriptor, folder, wait=False):
                 raise StoreError(owner.refusal(folder))
-            if owner.host != socket.gethostname():
+            silent_s = _file_time(folder) - os.fstat(descriptor).st_mtime
+            if owner.host != socket.gethostname() and silent_s < SILENCE_S:
                 raise StoreError(
-                    f"{folder} was locked by process {owner.pid} on {owner.host} ({owner.span});"
-                    f" when that run is dead, remove {path}"
+                    f"{folder} was locked by process {owner.pid} on {owner.host} ({owner.span}), which gave a sign of"
+                    f" life {max(0.0, silent_s):.0f} s ago; wait until it is silent for {SILENCE_S / 60:.0f} minutes,"
+                    f" or remove {path} when you know that it is dead"
                 )
             path.unlink(missing_ok=True)
         finally:
@@ -143,6 +176,13 @@ class _Owner:
             f"{folder} is being written by process {self.pid} on {self.host} ({self.span});"
             " wait for it to end, or choose other shards or another output"
         )
+
+
+def _file_time(folder: Path) -> float:
+    """What time it is where the files lie: clocks of machines differ."""
+    path = folder / LOCKS / _GUARD
+    os.utime(path)
+    return path.stat().st_mtime
 
 
 def _overlap(first: range, second: range) -> bool:

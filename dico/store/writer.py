@@ -99,6 +99,14 @@ class StoreWriter:
         """How many images of these shards have no row, or one of a failure that is to be tried again."""
         return self._pending
 
+    def heartbeat(self) -> None:
+        """Tells writers on other machines that this one lives; to be called every few minutes at least.
+
+        Raises:
+            StoreError: when it was taken for dead, and others may write its shards.
+        """
+        self._lock.touch()
+
     def write(self, index: int, masks: MaskSet) -> bool:
         """Adds the masks of an image; returns False, and changes nothing, when it has a row already."""
         return self.add(index, encode_row(self.manifest.entries[index], masks))

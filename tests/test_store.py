@@ -10,6 +10,7 @@ import pytest
 from dico.masks import encode_mask
 from dico.store import Failure, ImageEntry, Manifest, MaskStore, StoreError, encode_row
 from dico.store.journal import Journal, read_journal
+from dico.store.shards import ShardFiles
 from tests.stores import CONFIG, fill, manifest_of, masks_of, shard_bytes
 
 # -------------------------------------------------------------------- manifest
@@ -111,6 +112,22 @@ def test_an_unfinished_store_gives_the_rows_it_has(tmp_path):
     with store.writer() as writer:
         assert list(writer.pending()) == [1, 2, 3, 5, 7, 8]
         assert [row.index for row in store] == [0, 4, 6]
+
+
+@pytest.mark.parametrize("count", [lambda store: len(list(store)), lambda store: store.status().done])
+def test_a_shard_that_is_completed_while_it_is_read(tmp_path, monkeypatch, count):
+    """The reader finds no meta; then the writer completes the shard and drops the journal, which the reader opens."""
+    store = MaskStore.create(tmp_path / "out", manifest_of(4))
+    fill(store, [0, 1, 2])
+    read_started = ShardFiles.read_started
+
+    def too_late(files: ShardFiles) -> dict[int, bytes]:
+        monkeypatch.undo()
+        fill(store, [3])
+        return read_started(files)
+
+    monkeypatch.setattr(ShardFiles, "read_started", too_late)
+    assert count(store) == 4
 
 
 def test_the_first_row_of_an_image_stays(tmp_path):
@@ -292,8 +309,6 @@ def sound_store(tmp_path: Path) -> MaskStore:
 
 def replace_row(store: MaskStore, shard: int, place: int, row: dict[str, object]) -> None:
     """Rewrites a shard, digest and all, with one row changed: what only a deep check finds."""
-    from dico.store.shards import ShardFiles
-
     lines = list(store.lines(shard))
     lines[place] = json.dumps(row).encode() + b"\n"
     ShardFiles.of(store.path, shard).write(lines, failed=0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from dico.store import Failure, MaskStore, StoreError
+from dico.store import Failure, MaskStore, StoreError, creation
 from tests.stores import fill, manifest_of, masks_of
 
 OTHER = {"config": {"seed": 7}, "config_hash": "other"}
@@ -59,6 +61,22 @@ def test_a_store_that_was_made_anew_meanwhile_is_not_written(tmp_path):
         before.writer().__enter__()
     fill(now, [0])
     assert list((tmp_path / "out" / "locks").glob("*.lock")) == []
+
+
+def test_a_driver_that_was_faster_is_not_overruled(tmp_path, monkeypatch):
+    """Between our look at the empty store and the guard, another driver mended its manifest as we would, and began."""
+    MaskStore.create(tmp_path / "out", manifest_of(15))
+    original = creation.guard
+
+    @contextmanager
+    def guard_after_other(folder: Path) -> Iterator[None]:
+        monkeypatch.undo()
+        fill(MaskStore.create(tmp_path / "out", manifest_of(7, **OTHER)), [0])
+        with original(folder):
+            yield
+
+    monkeypatch.setattr(creation, "guard", guard_after_other)
+    assert len(list(MaskStore.create(tmp_path / "out", manifest_of(7, **OTHER)))) == 1
 
 
 def test_a_store_of_an_earlier_release_has_no_digest(tmp_path):

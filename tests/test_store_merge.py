@@ -149,6 +149,28 @@ def test_stores_of_halves_of_a_folder_are_the_store_of_the_folder(tmp_path):
         assert report.shared == sum(map(len, halves)) - 21
 
 
+def test_a_whole_shard_of_a_deeper_folder_gets_its_paths(tmp_path):
+    names = ["1", "2", "3", "4"]
+    labels = {name: int(name) for name in names}
+    sources = [
+        labelled(tmp_path / folder, listing(f"/data/{folder}", dict.fromkeys(names, 1)), labels) for folder in "ab"
+    ]
+    merge_stores(sources, tmp_path / "out")
+    store = MaskStore.open(tmp_path / "out")
+    assert contents(store) == {f"{folder}/{name}": masks_of(int(name)) for folder in "ab" for name in names}
+    assert store.verify().problems == ()
+
+
+def test_one_image_of_many_that_changed(tmp_path):
+    sizes = {"a": 1, "b": 1, "c": 1}
+    sources = [
+        labelled(tmp_path / "0", listing("/data", sizes), {"a": "broken", "b": 4, "c": "broken"}),
+        labelled(tmp_path / "1", listing("/data", {**sizes, "c": 2}), {"a": "broken", "b": "broken", "c": 5}),
+    ]
+    merge_stores(sources, tmp_path / "out")
+    assert [entry.bytes for entry in MaskStore.open(tmp_path / "out").manifest.entries] == [1, 1, 2]
+
+
 def test_an_image_that_changed_has_the_size_of_the_row_that_is_kept(tmp_path):
     manifests = [listing("/data", dict.fromkeys("abcd", size)) for size in (1, 2, 3)]
     sources = [
@@ -255,6 +277,21 @@ def test_what_an_interrupted_merge_wrote_of_stores_that_changed_is_replaced(tmp_
     (tmp_path / "out" / "merging").touch()
     merge_stores([short, complete], tmp_path / "out")
     assert shard_bytes(MaskStore.open(tmp_path / "out")) == shard_bytes(whole)
+
+
+def test_an_output_that_was_made_anew_by_another_merge_is_left_to_it(tmp_path, whole, monkeypatch):
+    create = MaskStore.create
+    other = manifest_of(7)
+
+    def create_and_lose(path: Path, manifest: Manifest) -> MaskStore:
+        store = create(path, manifest)
+        create(path, other)
+        return store
+
+    monkeypatch.setattr(MaskStore, "create", create_and_lose)
+    with pytest.raises(StoreError, match="was made anew for other images or settings meanwhile"):
+        merge_stores([whole], tmp_path / "out")
+    assert MaskStore.open(tmp_path / "out").manifest == other
 
 
 def test_a_store_that_is_being_written_can_be_merged(tmp_path):

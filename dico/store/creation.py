@@ -44,22 +44,21 @@ def settle_manifest(folder: Path, manifest: Manifest, *, retry_failed: bool = Fa
     differences = stored.differences(manifest)
     if not differences:
         return stored
-    if (retry_failed and _were_only_mended(folder, stored, manifest)) or not has_rows(folder):
-        with guard(folder):
-            # Asked again, as before the guard was held others may have written.
-            stored = Manifest.read(folder / MANIFEST)
-            if retry_failed and _were_only_mended(folder, stored, manifest):
-                manifest.write(folder / MANIFEST)
-                return manifest
-            if not has_rows(folder):
-                refuse_when_written(folder, _ALL_SHARDS)
-                _clear(folder)
-                manifest.write(folder / MANIFEST)
-                return manifest
-    raise StoreError(
-        f"{folder} belongs to another run and was left as it is; choose another output, or run with what"
-        " the store has:\n  " + "\n  ".join(differences)
-    )
+    if not retry_failed and has_rows(folder):
+        raise _another_job(folder, differences)
+    with guard(folder):
+        # All is asked again, as others may have written before the guard was held.
+        stored = Manifest.read(folder / MANIFEST)
+        differences = stored.differences(manifest)
+        if not differences:
+            return stored
+        if not (retry_failed and _were_only_mended(folder, stored, manifest)):
+            if has_rows(folder):
+                raise _another_job(folder, differences)
+            refuse_when_written(folder, _ALL_SHARDS)
+            _clear(folder)
+        manifest.write(folder / MANIFEST)
+        return manifest
 
 
 def refuse_when_replaced(folder: Path, manifest: Manifest) -> None:
@@ -78,6 +77,13 @@ def has_rows(folder: Path) -> bool:
     if any(True for end in ("meta.json", "jsonl.zst") for _ in shards.glob(f"[0-9]*.{end}")):
         return True
     return any(next(read_journal(journal), None) is not None for journal in shards.glob("*.journal"))
+
+
+def _another_job(folder: Path, differences: list[str]) -> StoreError:
+    return StoreError(
+        f"{folder} belongs to another run and was left as it is; choose another output, or run with what the store"
+        " has:\n  " + "\n  ".join(differences)
+    )
 
 
 def _refuse_other_files(folder: Path) -> None:

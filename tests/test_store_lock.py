@@ -15,7 +15,7 @@ import pytest
 
 from dico.store import MaskStore, StoreError
 from dico.store.lock import ShardLock, guard, refuse_when_written
-from tests.stores import manifest_of
+from tests.stores import manifest_of, masks_of
 
 HOST = socket.gethostname()
 
@@ -93,9 +93,11 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path):
 
 def test_the_process_id_of_a_dead_process_may_be_ours(tmp_path):
     (tmp_path / "locks").mkdir()
-    (tmp_path / "locks" / f"000001-000003.{HOST}.{os.getpid()}.lock").write_bytes(b"")
+    left = tmp_path / "locks" / f"000001-000003.{HOST}.{os.getpid()}.lock"
+    left.write_bytes(b"")
+    os.utime(left, (1, 1))
     with ShardLock(tmp_path, range(1, 3)):
-        pass
+        assert left.stat().st_mtime > 1
     assert locks(tmp_path) == []
 
 
@@ -150,6 +152,10 @@ def test_who_was_taken_for_dead_stops_writing(tmp_path):
         path.write_bytes(b"")
         with pytest.raises(StoreError, match="is gone: this process gave no sign of life for 10 minutes, and another"):
             writer.heartbeat()
+        writer._lock._touched = 0.0
+        with pytest.raises(StoreError, match="is gone: this process"):
+            writer.write(0, masks_of(0))
+    assert list(store) == []
     assert locks(tmp_path / "out") == [path.name]
 
 

@@ -79,6 +79,7 @@ class ShardLock:
                 os.close(descriptor)
                 raise StoreError(self._owner.refusal(self.folder))
             self._descriptor = descriptor
+            os.utime(descriptor)  # the file may be one that a dead process with our id left
             try:
                 refuse_when_written(self.folder, self.shards, besides=self.path)
             except BaseException:

@@ -80,11 +80,14 @@ def merge_stores(sources: Sequence[MaskStore], output: str | Path) -> MergeRepor
     union = Union.of([store.manifest for store in sources])
     store = MaskStore.create(folder, _manifest(sources, union))
     parts = [Part(source) for source in sources]
-    with ShardLock(folder, range(max(1, store.manifest.shards))):
+    with ShardLock(folder, range(max(1, store.manifest.shards))) as lock:
         refuse_when_replaced(folder, store.manifest)
         (folder / MERGING).touch()
         (folder / "shards").mkdir(exist_ok=True)
-        failures = [failure for shard in range(store.manifest.shards) for failure in _write(store, shard, parts, union)]
+        failures: list[Failure] = []
+        for shard in range(store.manifest.shards):
+            lock.touch()
+            failures += _write(store, shard, parts, union)
         with atomic_file(store.failures_path) as temporary:
             temporary.write_bytes(b"".join(map(encode_failure, failures)))
         (folder / MERGING).unlink()

@@ -139,6 +139,7 @@ class StoreWriter:
         shard = self._own_shard(index)
         if self.is_done(index):
             return False
+        self.heartbeat()  # a process that was taken for dead must not write beside its successor
         if shard not in self._open_shards:
             self._open_shards[shard] = self._open(shard)
         self._open_shards[shard].append(index, row, failed=failed)

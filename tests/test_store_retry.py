@@ -109,6 +109,15 @@ def test_a_story_of_an_image_that_was_mended_goes_when_the_retry_was_killed(stor
     assert killed.failures()[0] == Failure(2, "sub/002 ü.jpg", "error", "again")
 
 
+def test_a_writer_that_could_not_start_drops_no_story(store):
+    journal = store.path / "shards" / "000002.journal"
+    (store.path / "shards" / "000002.meta.json").unlink()
+    journal.write_bytes((store.path / "shards" / "000001.journal").read_bytes())
+    with pytest.raises(StoreError, match=r"000002\.journal holds rows of other images; remove it to label them again"):
+        store.writer(retry_failed=True).__enter__()
+    assert [failure.index for failure in store.failures()] == list(FAILING)
+
+
 @contextmanager
 def copies_at_every_step(folder: Path, copies: Path) -> Iterator[list[Path]]:
     """Copies the folder before every change of a name and every sync, as a kill there would leave it."""

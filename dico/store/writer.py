@@ -79,7 +79,12 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        try:
+            # Not after an error, as what we know may be wrong; the next writer does the same when it enters.
+            if self._retry_failed and kind is None:
+                self._failures.keep(self._standing)
+        finally:
+            self._close()
 
     def is_done(self, index: int) -> bool:
         """Whether the image is one of this writer's shards and has its row, of masks or of a failure that stands."""
@@ -244,7 +249,5 @@ class StoreWriter:
         try:
             for opened in self._open_shards.values():
                 opened.close()
-            if self._retry_failed:
-                self._failures.keep(self._standing)
         finally:
             self._lock.__exit__(None, None, None)

@@ -83,7 +83,7 @@ def label(args: argparse.Namespace) -> int:
     if args.batch_size is not None:
         config = replace(config, extractor=replace(config.extractor, batch_size=args.batch_size))
 
-    from dico.inputs import list_images
+    from dico.inputs import list_image_names
     from dico.job import PipelineJob
     from dico.run import RunOptions, run
     from dico.store import Manifest, MaskStore
@@ -91,7 +91,7 @@ def label(args: argparse.Namespace) -> int:
     from dico.store.manifest import SHARD_SIZE
 
     manifest = Manifest.of_files(
-        list_images(args.input),
+        list_image_names(args.input),
         root=Path(args.input) if Path(args.input).is_dir() else None,
         config=config.to_dict(),
         config_hash=config.hash(),

@@ -39,7 +39,7 @@ def identify(value: object) -> str:
 def test_commands_are_understood(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     seen = []
-    for name in ("label", "view", "export", "evaluate", "verify", "info"):
+    for name in ("label", "view", "export", "evaluate", "merge", "verify", "info"):
         monkeypatch.setattr(cli, name, lambda args: seen.append(args) or cli.DONE)
     assert cli.main(words[1:]) == cli.DONE
     (args,) = seen
@@ -51,7 +51,7 @@ def test_commands_are_understood(words: list[str], monkeypatch: pytest.MonkeyPat
 
 def test_the_readme_shows_every_command_and_format() -> None:
     shown = commands("dico")
-    assert {words[1] for words in shown} == {"label", "view", "export", "eval", "verify", "info"}
+    assert {words[1] for words in shown} == {"label", "view", "export", "eval", "merge", "verify", "info"}
     assert {words[words.index("--format") + 1] for words in shown if words[1] == "export"} == set(FORMATS)
 
 

@@ -1,16 +1,18 @@
 """Which masks of an image are kept, in what order, and who is whose parent: pure functions on MaskSet.
 
-Axes: N masks of the set, K masks compared with one of them.
+Axes: N masks of the set, K masks compared with one of them, R and S runs of two masks.
 """
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_rle
 
 from dico.config import SelectConfig
 from dico.masks import NO_PARENT, MaskSet
+from dico.rle import run_ends
 
 
 def select(masks: MaskSet, config: SelectConfig) -> MaskSet:
@@ -119,19 +121,17 @@ def link_parents(masks: MaskSet, min_inside: float) -> MaskSet:
     """
     if not 0 < min_inside <= 1:
         raise ValueError(f"min_inside must be within (0, 1], got {min_inside}")
-    areas_N, boxes_N4, rles = masks.area_px, masks.boxes_xyxy, masks.to_rle_dicts()
+    areas_N, boxes_N4 = masks.area_px, masks.boxes_xyxy
+    ends = [run_ends(rle, masks.size_hw) for rle in masks.rles]
     by_area = np.argsort(areas_N, kind="stable")
     parent_N = np.full(len(masks), NO_PARENT, dtype=np.int32)
     for child in np.flatnonzero(areas_N):
         larger = by_area[np.searchsorted(areas_N[by_area], areas_N[child], side="right") :]
         most = _box_intersection_px(boxes_N4[child], boxes_N4[larger])
-        around = larger[most >= min_inside * areas_N[child]]
-        if len(around):
-            # In pycocotools a "crowd" divides the intersection by the area of the first mask alone.
-            inside_K = coco_rle.iou([rles[child]], [rles[i] for i in around], [1] * len(around))[0]
-            holds = np.flatnonzero(inside_K >= min_inside)
-            if len(holds):
-                parent_N[child] = around[holds[0]]
+        for around in larger[most >= min_inside * areas_N[child]]:
+            if _shared_px(ends[child], ends[around]) / areas_N[child] >= min_inside:
+                parent_N[child] = around
+                break
     return masks.with_fields(parent=parent_N)
 
 
@@ -153,3 +153,16 @@ def _box_intersection_px(box_4: NDArray[np.float32], boxes_K4: NDArray[np.float3
     sides_K2 = np.maximum(corner_high - corner_low, 0).astype(np.float64)
     area_K: NDArray[np.float64] = sides_K2[:, 0] * sides_K2[:, 1]
     return area_K
+
+
+@numba.njit(cache=True)
+def _shared_px(ends_R: NDArray[np.int64], ends_S: NDArray[np.int64]) -> int:
+    """How many pixels two masks share, from where their runs end."""
+    r = s = at = shared = 0
+    while r < len(ends_R) and s < len(ends_S):
+        stop = min(ends_R[r], ends_S[s])
+        if r & s & 1:  # odd runs are the masks
+            shared += stop - at
+        at = stop
+        r, s = r + (ends_R[r] == stop), s + (ends_S[s] == stop)
+    return shared

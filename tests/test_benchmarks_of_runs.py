@@ -1,0 +1,85 @@
+"""Benchmarks of large runs work on a little data; what faults.py causes is tested in test_faults.py."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import coco_merge, driver_memory, executor_overhead, executor_scaling, gpu_labels
+from benchmarks.faults import Survival, table
+from benchmarks.faulty import FAULTS, FaultyLabeler, draw_pictures
+from benchmarks.run_all import COLUMNS
+from dico.image import load_image
+
+
+def figures_of(output: str) -> dict[str, float]:
+    loaded = json.loads(output.strip().splitlines()[-1])
+    rows = loaded if isinstance(loaded, list) else [loaded]
+    assert all(tuple(row) == COLUMNS for row in rows)
+    return {row["name"]: row["value"] for row in rows}
+
+
+def test_memory_of_the_driver(capsys):
+    assert driver_memory.main(["--results", "1500", "--photographs", "1"]) == 0
+    figures = figures_of(capsys.readouterr().out)
+    assert figures["memory grown, 1,000 to 1,500 results"] < 50 and figures["results a second"] > 0
+
+
+def test_overhead(capsys):
+    assert executor_overhead.main(["--executors", "inline", "--images", "6", "--seconds", "0.01"]) == 0
+    assert set(figures_of(capsys.readouterr().out)) == {
+        "overhead of inline x1, asleep",
+        "overhead of inline x1, busy",
+    }
+
+
+def test_scaling(dev_data: Path, capsys, monkeypatch):
+    monkeypatch.setenv("DICO_DATA", str(dev_data.parent))
+    assert executor_scaling.main(["--images", "4", "--runs", "inline:1", "pool:1", "pool:2"]) == 0
+    figures = figures_of(capsys.readouterr().out)
+    assert figures["runs with equal bytes"] == 3 and figures["pool: two workers / one"] > 0
+
+
+def test_scaling_without_photographs_is_skipped(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DICO_DATA", str(tmp_path))
+    assert executor_scaling.main([]) == 77
+    assert capsys.readouterr().out.startswith("skipped: needs")
+
+
+def test_a_merge():
+    """In a process of its own: on Linux the peak of a child begins with what its parent has."""
+    command = [sys.executable, str(coco_merge.__file__), "--images", "40", "--masks", "5"]
+    figures = figures_of(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    assert 0 < figures["peak memory, COCO json of 200 annotations"] < 200
+
+
+def test_labels_with_a_network(capsys):
+    pytest.importorskip("transformers")
+    pytest.importorskip("pydensecrf")
+    words = ["--device", "cpu", "--images", "3", "--workers", "1", "extractor.size=32", "conquer.crop_size=32"]
+    assert gpu_labels.main(words) == 0
+    assert "TFLOP" in capsys.readouterr().out
+    assert gpu_labels.forward_tflop(480) == pytest.approx(1.09, abs=0.005)
+
+
+def test_pictures_say_how_to_fail(tmp_path):
+    draw_pictures(tmp_path / "images", 5, {1: "raise"})
+    labeler = FaultyLabeler(tmp_path / "attempts.txt", 0.0)
+    pictures = [load_image(tmp_path / "images" / f"{i:05d}.png") for i in range(5)]
+    assert len(labeler(pictures[0])) == 2
+    with pytest.raises(RuntimeError, match="as the picture asked"):
+        labeler(pictures[1])
+    assert len((tmp_path / "attempts.txt").read_text().splitlines()) == 2 and len(FAULTS) == 4
+
+
+def test_what_counts_as_survived():
+    fine = Survival("a fault", "pool", 10, 8, ("crash", "error"), 1, 2, True)
+    assert fine.lossless
+    assert not Survival("a fault", "pool", 10, 7, ("crash", "error"), 1, 2, True).lossless
+    assert not Survival("a fault", "pool", 10, 8, ("crash", "error"), 3, 2, True).lossless
+    assert not Survival("a fault", "pool", 10, 8, ("crash", "error"), 1, 2, False).lossless
+    assert "2 (crash, error)" in table([fine])

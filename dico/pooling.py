@@ -10,6 +10,7 @@ Axes: N leaves, K regions, E edges between leaves, X pairs of regions that overl
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -243,25 +244,37 @@ def _greedy(
     max_regions: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Lazy greedy choice (Minoux 1978): what a region adds only falls, so an old value is an upper bound."""
-    num_regions = len(prior_K)
-    satisfied_K, adds_K = np.zeros(num_regions), np.zeros(num_regions)
-    for k in range(num_regions):
-        for i in range(rows[k], rows[k + 1]):
-            adds_K[k] += prior_K[columns[i]] * degrees[i]
+    satisfied_K = np.zeros(len(prior_K))
+    heap = [(-_adds(rows, columns, degrees, prior_K, satisfied_K, k), k) for k in range(len(prior_K))]
+    heapq.heapify(heap)
     chosen, added = np.empty(max_regions, dtype=np.int64), np.empty(max_regions)
     for r in range(max_regions):
         while True:
-            best = np.argmax(adds_K)
-            now = 0.0
-            for i in range(rows[best], rows[best + 1]):
-                now += prior_K[columns[i]] * max(0.0, degrees[i] - satisfied_K[columns[i]])
-            if now >= adds_K[best]:
+            bound, best = heap[0]
+            now = _adds(rows, columns, degrees, prior_K, satisfied_K, best)
+            if now >= -bound:
                 break
-            adds_K[best] = now
-        if adds_K[best] <= 0:
+            heapq.heapreplace(heap, (-now, best))
+        if now <= 0:
             return chosen[:r], added[:r]
-        chosen[r], added[r] = best, adds_K[best]
-        adds_K[best] = -1.0
+        heapq.heappop(heap)
+        chosen[r], added[r] = best, now
         for i in range(rows[best], rows[best + 1]):
             satisfied_K[columns[i]] = max(satisfied_K[columns[i]], degrees[i])
     return chosen, added
+
+
+@numba.njit(cache=True)
+def _adds(
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    degrees: NDArray[np.float64],
+    prior_K: NDArray[np.float64],
+    satisfied_K: NDArray[np.float64],
+    region: int,
+) -> float:
+    """How much satisfaction a region would add."""
+    adds = 0.0
+    for i in range(rows[region], rows[region + 1]):
+        adds += prior_K[columns[i]] * max(0.0, degrees[i] - satisfied_K[columns[i]])
+    return adds

@@ -74,11 +74,16 @@ def kept_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept_environment() -> Iterator[None]:
-    """Variables whose names begin with RAY_ are after the block what they were before."""
+    """Variables whose names begin with RAY_ are after the block what they were before, but for the one of tokens.
+
+    Ray remembers RAY_AUTH_MODE elsewhere in the process, too, and a later connection that finds the two at odds gets no
+    answer.
+    """
     before = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
     try:
         yield
     finally:
-        for name in [name for name in os.environ if name.startswith("RAY_") and name not in before]:
+        kept = before.keys() | {"RAY_AUTH_MODE"}
+        for name in [name for name in os.environ if name.startswith("RAY_") and name not in kept]:
             del os.environ[name]
-        os.environ.update(before)
+        os.environ.update({name: value for name, value in before.items() if name != "RAY_AUTH_MODE"})

@@ -410,6 +410,7 @@ except ConnectionError as error:
 others = {40: labelers.chat, 41: labelers.leave}
 started = time.monotonic()
 summary, _ = label(Path(sys.argv[2]), Path(sys.argv[3]), LabelerJob(labelers.ByHeight(others)), RayExecutor(None, 2))
+environment["RAY_AUTH_MODE"] = os.environ["RAY_AUTH_MODE"]
 print(summary.labelled, summary.failed, signal.getsignal(signal.SIGTERM) is before, dict(os.environ) == environment)
 """
 

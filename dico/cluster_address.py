@@ -8,7 +8,7 @@ CONNECT_S = 5.0
 """Who does not answer for so long is not there. Ray itself tries for several minutes."""
 REMEDY = (
     "`ray start --head` makes a cluster, and `ray start --address=HOST:6379` on each other machine joins it; this one"
-    " must be part of it (with --num-cpus=0, if it is not to work). Where a token is asked for, set RAY_AUTH_MODE=token."
+    " must be part of it (with --num-cpus=0, if it is not to work). Where it asks for a token, set RAY_AUTH_MODE=token."
     " Without an address, a cluster is made here"
 )
 

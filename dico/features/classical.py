@@ -128,7 +128,8 @@ def _add_gradients(
 ) -> None:
     bins_BHW = bins_BHW[bins_BHW.any(axis=(1, 2))]  # a bin that holds no pixel differs nowhere
     for scale in sorted({scale for scales in scales_of_kinds for scale in scales}):
-        gradients_OHW = np.float32(weight) * oriented_gradients(bins_BHW, scale)
+        gradients_OHW = oriented_gradients(bins_BHW, scale)
+        gradients_OHW *= np.float32(weight)
         for evidence_OHW, scales in zip(evidence_KOHW, scales_of_kinds, strict=True):
             if scale in scales:
                 evidence_OHW += gradients_OHW

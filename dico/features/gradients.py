@@ -69,12 +69,12 @@ def oriented_gradients(bins_BHW: NDArray[np.float32], radius: float) -> NDArray[
     """
     pad = int(np.ceil(_OFFSET * radius))
     padded_BHW = _windows(bins_BHW, _half_gaussian(_WINDOW * radius), pad)
-    gradients_OHW = np.zeros((NUM_ORIENTATIONS, *bins_BHW.shape[1:]), dtype=np.float32)
+    gradients_OHW = np.empty((NUM_ORIENTATIONS, *bins_BHW.shape[1:]), dtype=np.float32)
     for o, gradient_HW in enumerate(gradients_OHW):
         angle = np.pi * o / NUM_ORIENTATIONS
         dy, dx = round(_OFFSET * radius * np.sin(angle)), round(_OFFSET * radius * np.cos(angle))
-        _add_chi_squared(padded_BHW, pad, dy, dx, gradient_HW)
-    return np.sqrt(0.5 * gradients_OHW)
+        _compare(padded_BHW, pad, dy, dx, gradient_HW)
+    return gradients_OHW
 
 
 def _half_gaussian(sigma: float) -> NDArray[np.float64]:
@@ -133,13 +133,18 @@ def _repeat_ends(row_X: NDArray[np.float32], values_W: NDArray[np.float64]) -> N
 
 # With Python's division, which raises at 0, the compiler could not work on several pixels at once.
 @numba.njit(cache=True, error_model="numpy")
-def _add_chi_squared(padded_BHW: NDArray[np.float32], pad: int, dy: int, dx: int, out_HW: NDArray[np.float32]) -> None:
+def _compare(padded_BHW: NDArray[np.float32], pad: int, dy: int, dx: int, out_HW: NDArray[np.float32]) -> None:
+    """The square root of the chi-squared distance of the windows on the two sides of each pixel."""
     height, width = out_HW.shape
-    tiny = np.float32(1e-6)
+    half, tiny = np.float32(0.5), np.float32(1e-6)
     for y in range(height):
+        out_W = out_HW[y]
+        out_W[:] = 0
         for b in range(len(padded_BHW)):
             one_W = padded_BHW[b, y + pad + dy, pad + dx : pad + dx + width]
             other_W = padded_BHW[b, y + pad - dy, pad - dx : pad - dx + width]
             for x in range(width):
                 difference = one_W[x] - other_W[x]
-                out_HW[y, x] += difference * difference / (one_W[x] + other_W[x] + tiny)
+                out_W[x] += difference * difference / (one_W[x] + other_W[x] + tiny)
+        for x in range(width):
+            out_W[x] = np.sqrt(half * out_W[x])

@@ -13,48 +13,19 @@ import argparse
 import importlib.util
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
-
 from benchmarks.executor_scaling import Watched
-from benchmarks.faulty import draw_pictures, make_executor, open_store
+from benchmarks.faulty import Lasting, draw_pictures, make_executor, open_store
 from benchmarks.measure import figure, print_figures
-from dico.image import Image
 from dico.job import LabelerJob
-from dico.masks import MaskSet
 from dico.run import RunOptions, run
 
 MOST_PERCENT = 5.0
 """What an executor may add."""
-
-
-@dataclass(frozen=True)
-class Lasting:
-    """A labeler that takes a time, and gives the same masks whatever it is shown.
-
-    Attributes:
-        seconds: The time.
-        busy: Whether it keeps a core busy; else it sleeps.
-    """
-
-    seconds: float
-    busy: bool
-
-    def __call__(self, image: Image) -> MaskSet:
-        """Twenty masks of noise, when the time is over."""
-        until = time.perf_counter() + self.seconds
-        masks_NHW = np.random.default_rng(0).random((20, *image.shape[:2])) > 0.5
-        masks = MaskSet.from_arrays(masks_NHW)
-        while self.busy and time.perf_counter() < until:
-            pass
-        time.sleep(max(0.0, until - time.perf_counter()))
-        return masks
 
 
 def overhead_percent(executor: str, workers: int, labeler: Lasting, count: int) -> float:

@@ -1,4 +1,4 @@
-"""A run that goes wrong on purpose: a labeler that fails as a picture's first pixel says, and a driver to be killed."""
+"""Labelers for benchmarks of runs, where workers can import them, and a driver to be killed."""
 
 from __future__ import annotations
 
@@ -56,6 +56,29 @@ class FaultyLabeler:
                 os._exit(3)
         grey_HW = image.mean(axis=2)
         return MaskSet.from_arrays(np.stack([grey_HW > grey_HW.mean(), grey_HW >= grey_HW.max()]))
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """A labeler that takes a time, and gives the same masks whatever it is shown.
+
+    Attributes:
+        seconds: The time.
+        busy: Whether it keeps a core busy; else it sleeps.
+    """
+
+    seconds: float
+    busy: bool
+
+    def __call__(self, image: Image) -> MaskSet:
+        """Twenty masks of noise, when the time is over."""
+        until = time.perf_counter() + self.seconds
+        masks_NHW = np.random.default_rng(0).random((20, *image.shape[:2])) > 0.5
+        masks = MaskSet.from_arrays(masks_NHW)
+        while self.busy and time.perf_counter() < until:
+            pass
+        time.sleep(max(0.0, until - time.perf_counter()))
+        return masks
 
 
 def draw_pictures(folder: Path, count: int, faults: dict[int, str] | None = None) -> None:

@@ -210,7 +210,7 @@ class _Crew:
             if self._deaths[index] < self._max_crashes:
                 return None
         attempts = self._deaths[index] + self._strays[index]
-        return Failed("crash", f"its worker was {lost.reason}", lost.traceback, attempts)
+        return Failed(lost.kind, f"its worker was {lost.reason}", lost.traceback, attempts)
 
 
 def _write(writer: StoreWriter, index: int, outcome: Outcome) -> bool:

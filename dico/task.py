@@ -72,11 +72,13 @@ class Lost:
         reason: What the worker died of, such as "killed by SIGSEGV".
         traceback: The last lines that it wrote; empty when there are none.
         blameless: Whether the task cannot have been the cause, as when a whole machine went away.
+        kind: Of the failure that it is when it happens too often.
     """
 
     reason: str
     traceback: str = ""
     blameless: bool = False
+    kind: FailureKind = "crash"
 
 
 Outcome = Labelled | Failed

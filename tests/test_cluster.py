@@ -36,11 +36,11 @@ ray = pytest.importorskip("ray", reason="needs ray: pip install 'divide-and-conq
 from ray import cloudpickle  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from dico import cluster_patience  # noqa: E402
-from dico.cluster import RayExecutor, RayWorkers  # noqa: E402
-from dico.cluster_actors import Kit, LabelActor, Unfit, num_extractors  # noqa: E402
-from dico.cluster_address import check_answers  # noqa: E402
-from dico.cluster_deaths import last_words, reason_of  # noqa: E402
+from dico.cluster import RayExecutor, patience  # noqa: E402
+from dico.cluster.actors import Kit, LabelActor, Unfit, num_extractors  # noqa: E402
+from dico.cluster.address import check_answers  # noqa: E402
+from dico.cluster.deaths import last_words, reason_of  # noqa: E402
+from dico.cluster.workers import RayWorkers  # noqa: E402
 
 pytestmark = pytest.mark.ray
 
@@ -190,7 +190,7 @@ def test_images_that_an_actor_does_not_see(cluster, task, tmp_path, monkeypatch)
 
 
 def test_actors_wait_for_a_cpu_and_the_log_says_so_once(cluster, task, caplog, monkeypatch):
-    monkeypatch.setattr(cluster_patience, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.5)
 
     @ray.remote(num_cpus=2)
     class Other:
@@ -337,6 +337,9 @@ def test_options():
 )
 def test_reasons(message, words, reason):
     assert reason_of(message, words).startswith(reason)
+    assert lost_of(message, words) == Lost(
+        reason_of(message, words), words, kind="memory" if "low" in message else "crash"
+    )
 
 
 def test_last_words_of_another_machine_are_named(tmp_path):

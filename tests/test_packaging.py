@@ -72,8 +72,8 @@ def test_the_console_script_is_a_function(metadata):
 
 def test_extras(metadata):
     extras = metadata["extras_require"]
-    assert {"crf", "hf", "parquet", "dev"} <= extras.keys()
-    for name in ("crf", "hf", "parquet"):
+    assert {"crf", "hf", "parquet", "ray", "dev"} <= extras.keys()
+    for name in ("crf", "hf", "parquet", "ray"):
         assert set(extras[name]) <= set(extras["dev"]), "the tests need every extra"
 
 

@@ -346,6 +346,11 @@ def test_deaths_over_an_image_are_counted(tmp_path, image_folder):
     (story,) = store.failures()
     assert (story.index, story.kind, story.attempts, story.traceback) == (1, "crash", 2, "Fatal Python error")
     assert story.error == "its worker was killed by SIGSEGV"
+    full = Lost("killed, as memory ran low", kind="memory")
+    executor = Scripted({1: [full, full]})
+    assert run(LabelerJob(bright_labeler), store_of(folder, tmp_path / "c"), executor=executor).failed_by_kind == {
+        "memory": 1
+    }
     executor = Scripted({1: [lost, lost, lost], 2: [lost]})
     store = store_of(folder, tmp_path / "b")
     assert run(LabelerJob(bright_labeler), store, RunOptions(max_crashes=4), executor=executor).failed == 0

@@ -18,6 +18,7 @@ from pathlib import Path
 from dico.task import TRACEBACK_LINES, Lost
 
 TAIL_BYTES = 16_384
+LOW_MEMORY = "running low on memory"
 RAYS = (":job_id:", ":actor_name:")
 
 
@@ -31,6 +32,11 @@ def died_with_its_node(message: str) -> bool:
     return "node has died" in message or "node was terminated" in message
 
 
+def lost_of(message: str, words: str) -> Lost:
+    """The outcome of a task whose worker died alone; the arguments are those of :func:`reason_of`."""
+    return Lost(reason_of(message, words), words, kind="memory" if LOW_MEMORY in message else "crash")
+
+
 def reason_of(message: str, words: str = "") -> str:
     """What a worker died of, as the end of "its worker was ...".
 
@@ -42,7 +48,7 @@ def reason_of(message: str, words: str = "") -> str:
         >>> reason_of("Worker exits with an exit code 3.")
         'ended with exit code 3'
     """
-    if "running low on memory" in message:
+    if LOW_MEMORY in message:
         return "killed by Ray, as the memory of its machine ran low; fewer --num-workers need less"
     if "SIGTERM" in message:
         return "ended by SIGTERM"

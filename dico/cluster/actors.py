@@ -1,7 +1,7 @@
 """What runs in the actors of a cluster: one that labels, one that extracts features for many; without Ray itself.
 
-:mod:`dico.cluster` makes actors of them, and gives them the two things that only Ray knows: where they are, and how
-to call an extractor that is an actor, too.
+:mod:`dico.cluster.remote` makes actors of them, and gives them the two things that only Ray knows: where they are, and
+how to call an extractor that is an actor, too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Example:
     python benchmarks/coco_merge.py
-    python benchmarks/coco_merge.py --images 100 --masks 100
+    python benchmarks/coco_merge.py --images 100 --photographs 1
 """
 
 from __future__ import annotations
@@ -23,20 +23,17 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 MOST_MB = 200.0
 """What writing a million annotations may take."""
 
-# Each step in a process of its own, so that the peak is that of the step. Blobs of noise, smoothed: codes as of labels.
+# Each step in a process of its own, so that the peak is that of the step. The masks of a few photographs come again and
+# again, as rows of full size.
 WRITE = """
 import sys
 from pathlib import Path
-import numpy as np
-from scipy.ndimage import gaussian_filter
-from dico.masks import MaskSet
+from benchmarks.photographs import photographs
+from dico.labeler import PseudoLabeler
 from dico.store import ImageEntry, Manifest, MaskStore, encode_row
-folder, images, masks = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-rng = np.random.default_rng(0)
-pool = []
-for _ in range(4):
-    noise_NHW = gaussian_filter(rng.normal(size=(masks, 160, 240)).astype(np.float32), (0, 8, 8))
-    pool.append(MaskSet.from_arrays(noise_NHW > 0.02 * rng.random((masks, 1, 1))))
+folder, images = Path(sys.argv[1]), int(sys.argv[2])
+labeler = PseudoLabeler.from_config()
+pool = [labeler(image) for image in photographs(int(sys.argv[3])).values()]
 manifest = Manifest(str(folder), tuple(ImageEntry(i, f"{i:06d}.jpg", 1) for i in range(images)), {}, "synthetic", 16)
 half = manifest.shards // 2
 for name, shards in (("a", range(half)), ("b", range(half, manifest.shards))):
@@ -44,6 +41,7 @@ for name, shards in (("a", range(half)), ("b", range(half, manifest.shards))):
         for shard in shards:
             for index in manifest.shard_indices(shard):
                 writer.add(index, encode_row(manifest.entries[index], pool[index % len(pool)]))
+print(sum(len(pool[index % len(pool)]) for index in range(images)))
 """
 MERGE = """
 import sys
@@ -70,28 +68,31 @@ sys.exit(code)
 
 def measured(code: str, *arguments: str) -> tuple[float, float]:
     """Seconds and peak resident megabytes of a fresh process that runs some code, imports included."""
-    command = [sys.executable, "-c", MEASURED.format(code=code), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=REPOSITORY)
-    seconds, peak_mb = json.loads(done.stdout.splitlines()[-1])
+    seconds, peak_mb = json.loads(run(MEASURED.format(code=code), *arguments).splitlines()[-1])
     return seconds, peak_mb
+
+
+def run(code: str, *arguments: str) -> str:
+    """What a fresh process prints."""
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=REPOSITORY).stdout
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes two stores, merges and exports them, and prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--masks", type=int, default=1000, help="of each image")
+    parser.add_argument("--images", type=int, default=2900)
+    parser.add_argument("--photographs", type=int, default=4, help="whose masks are used (4)")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        measured(WRITE, folder, str(args.images), str(args.masks))
+        annotations = int(run(WRITE, folder, str(args.images), str(args.photographs)).splitlines()[-1])
         merge_s, merge_mb = measured(MERGE, folder)
         export_s, export_mb = measured(EXPORT, folder)
         size_mb = (Path(folder) / "all.json").stat().st_size / 1e6
-        if args.images * args.masks <= 100_000:  # reading a million would take gigabytes, which is the point
+        if annotations <= 100_000:  # reading a million would take gigabytes, which is the point
             count = len(json.loads((Path(folder) / "all.json").read_text(encoding="utf-8"))["annotations"])
-            if count != args.images * args.masks:
-                raise RuntimeError(f"the json has {count} annotations of {args.images * args.masks}")
-    annotations = args.images * args.masks
+            if count != annotations:
+                raise RuntimeError(f"the json has {count} annotations of {annotations}")
     print(f"merge: {merge_s:.1f} s, {merge_mb:.0f} MB; export: {export_s:.1f} s, {export_mb:.0f} MB, {size_mb:.0f} MB")
     print_figures(
         [

@@ -39,7 +39,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 from dico.cluster import RayExecutor, patience  # noqa: E402
 from dico.cluster.actors import Kit, LabelActor, Unfit, num_extractors  # noqa: E402
 from dico.cluster.address import check_answers  # noqa: E402
-from dico.cluster.deaths import last_words, reason_of  # noqa: E402
+from dico.cluster.deaths import last_words, lost_of, reason_of  # noqa: E402
 from dico.cluster.workers import RayWorkers  # noqa: E402
 
 pytestmark = pytest.mark.ray

@@ -68,8 +68,12 @@ def filter_responses(lightness_HW: NDArray[np.float32]) -> NDArray[np.float32]:
             responses.append(np.abs(cosine * slope_x + sine * slope_y))
     responses_HWF = np.stack(responses, axis=-1)
     length_HW1 = np.linalg.norm(responses_HWF, axis=-1, keepdims=True)
-    return np.asarray(responses_HWF * (np.log1p(length_HW1 / _NOISE) / (length_HW1 + 1e-6)), dtype=np.float32)
+    responses_HWF *= np.log1p(length_HW1 / _NOISE) / (length_HW1 + 1e-6)
+    return np.asarray(responses_HWF, dtype=np.float32)
 
 
 def _nearest(points_PF: NDArray[np.float32], centres_TF: NDArray[np.float32]) -> NDArray[np.int64]:
-    return np.asarray(((centres_TF**2).sum(axis=1) - 2 * points_PF @ centres_TF.T).argmin(axis=1))
+    # Squared distances, but for the square of the point, which is the same for all centres.
+    distances_PT = points_PF @ (-2 * centres_TF.T)
+    distances_PT += (centres_TF**2).sum(axis=1)
+    return np.asarray(distances_PT.argmin(axis=1))

@@ -84,15 +84,24 @@ def _half_gaussian(sigma: float) -> NDArray[np.float64]:
     return np.asarray((weights_X / weights_X.sum())[reach:])
 
 
-@numba.njit(cache=True)
 def _windows(bins_BHW: NDArray[np.float32], weights_R: NDArray[np.float64], pad: int) -> NDArray[np.float32]:
     """Weighted means, (B, H + 2 pad, W + 2 pad): down the columns, then along the rows; edges are repeated.
 
     To the bit what ``scipy.ndimage.gaussian_filter`` and ``numpy.pad`` give, in a third of the time.
     """
     num_bins, height, width = bins_BHW.shape
-    reach = len(weights_R) - 1
+    # Made here because NumPy asks for huge pages, and numba does not.
     padded_BHW = np.empty((num_bins, height + 2 * pad, width + 2 * pad), dtype=np.float32)
+    _fill_windows(bins_BHW, weights_R, pad, padded_BHW)
+    return padded_BHW
+
+
+@numba.njit(cache=True)
+def _fill_windows(
+    bins_BHW: NDArray[np.float32], weights_R: NDArray[np.float64], pad: int, padded_BHW: NDArray[np.float32]
+) -> None:
+    num_bins, height, width = bins_BHW.shape
+    reach = len(weights_R) - 1
     sums_W, row_X = np.empty(width, dtype=np.float64), np.empty(width + 2 * reach, dtype=np.float32)
     for b in range(num_bins):
         bin_HW, padded_HW = bins_BHW[b], padded_BHW[b]
@@ -107,7 +116,6 @@ def _windows(bins_BHW: NDArray[np.float32], weights_R: NDArray[np.float64], pad:
             _repeat_ends(padded_HW[pad + y], sums_W)
         padded_HW[:pad] = padded_HW[pad]
         padded_HW[pad + height :] = padded_HW[pad + height - 1]
-    return padded_BHW
 
 
 @numba.njit(cache=True)

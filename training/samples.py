@@ -1,0 +1,194 @@
+"""What data, models, engine and evaluation say to one another: a sample, a batch, its targets, a model's output.
+
+The mapper makes a Sample of an image record: until then the image is a file and masks are run-length codes, from then on
+both are crops of one size. Collate makes a Batch of Samples, a model makes an Output of a Batch, and the criterion
+compares it with the Batch's Targets. Images stay uint8 up to the model, which knows the mean and deviation that its
+weights were trained with, and so that a quarter of the bytes travels.
+
+Axes: B images, N masks of an image, Q queries, C = 3 colours, H W pixels, h w cells of a mask prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+OBJECT = 0
+"""Index of the class "object" in ``class_logits_BQ2``; as in public checkpoints of one class, the last is "none"."""
+NO_OBJECT = 1
+"""Index of the class "no object"."""
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """The masks that a model should find in one image of a batch.
+
+    Attributes:
+        masks_NHW: bool or uint8 0/1 (N, H, W), N from 0, in the frame of the batch (padding included, and empty).
+
+    Raises:
+        TypeError: for another dtype.
+        ValueError: for another number of axes.
+
+    Example:
+        >>> len(Targets(torch.zeros(5, 32, 48, dtype=torch.bool)))
+        5
+    """
+
+    masks_NHW: Tensor
+
+    def __post_init__(self) -> None:
+        _require_masks("masks_NHW", self.masks_NHW)
+
+    def __len__(self) -> int:
+        return len(self.masks_NHW)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Targets:
+        """The same masks on a device."""
+        return Targets(self.masks_NHW.to(device, non_blocking=non_blocking))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image as a model is to see it, with its masks.
+
+    Attributes:
+        key: What names the image in its source: a relative path, or an image id.
+        image_CHW: uint8 (3, H, W), RGB.
+        masks_NHW: bool or uint8 0/1 (N, H, W); N is 0 where there are none, or where they are not wanted.
+        original_size_hw: Height and width of the image in its file, for predictions that are to fit it.
+
+    Raises:
+        TypeError: for another dtype.
+        ValueError: when the axes or the sizes of image and masks do not fit.
+    """
+
+    key: str
+    image_CHW: Tensor
+    masks_NHW: Tensor
+    original_size_hw: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.image_CHW.dtype != torch.uint8:
+            raise TypeError(f"image_CHW must be uint8, got {self.image_CHW.dtype}")
+        if self.image_CHW.ndim != 3 or self.image_CHW.shape[0] != 3:
+            raise ValueError(f"image_CHW must have the axes (3, H, W), got shape {tuple(self.image_CHW.shape)}")
+        _require_masks("masks_NHW", self.masks_NHW)
+        if self.masks_NHW.shape[1:] != self.image_CHW.shape[1:]:
+            raise ValueError(
+                f"masks_NHW must be of the size of the image {self.size_hw}, got {tuple(self.masks_NHW.shape[1:])}"
+            )
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the image as the model is to see it, in pixels."""
+        return self.image_CHW.shape[1], self.image_CHW.shape[2]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples of one frame: images are padded with zeros at the right and at the bottom.
+
+    Attributes:
+        images_BCHW: uint8 (B, 3, H, W), RGB. The model normalises them, and sets the padding to zero after that.
+        sizes_hw: B pairs: the height and width of each image without its padding.
+        targets: B Targets in the padded frame.
+        keys: B names, as in Sample.
+        original_sizes_hw: B pairs, as in Sample.
+    """
+
+    images_BCHW: Tensor
+    sizes_hw: tuple[tuple[int, int], ...]
+    targets: tuple[Targets, ...]
+    keys: tuple[str, ...]
+    original_sizes_hw: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.images_BCHW)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """The same batch with its tensors on a device."""
+        return Batch(
+            images_BCHW=self.images_BCHW.to(device, non_blocking=non_blocking),
+            sizes_hw=self.sizes_hw,
+            targets=tuple(targets.to(device, non_blocking=non_blocking) for targets in self.targets),
+            keys=self.keys,
+            original_sizes_hw=self.original_sizes_hw,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class AuxOutput:
+    """What the model predicts before its last layer, for deep supervision.
+
+    Attributes:
+        class_logits_BQ2: float (B, Q, 2): object, no object (:data:`OBJECT`, :data:`NO_OBJECT`).
+        mask_logits_BQhw: float (B, Q, h, w): above 0 where the mask is; cell centres cover the padded image evenly.
+    """
+
+    class_logits_BQ2: Tensor
+    mask_logits_BQhw: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What a whole-image model predicts.
+
+    Attributes:
+        class_logits_BQ2: float (B, Q, 2), as in AuxOutput, of the last layer.
+        mask_logits_BQhw: float (B, Q, h, w), as in AuxOutput, of the last layer.
+        aux: The predictions before it, the first layer's first; empty in inference.
+    """
+
+    class_logits_BQ2: Tensor
+    mask_logits_BQhw: Tensor
+    aux: tuple[AuxOutput, ...] = ()
+
+
+def collate(samples: Sequence[Sample], *, divisor: int = 32) -> Batch:
+    """A batch of samples, padded to the largest of them.
+
+    Args:
+        samples: At least one.
+        divisor: Height and width of the frame are multiples of it (the coarsest stride of the model).
+
+    Returns:
+        A Batch in the order of the samples.
+
+    Raises:
+        ValueError: when there are no samples.
+
+    Example:
+        >>> images = [torch.zeros(3, 30, 40, dtype=torch.uint8), torch.zeros(3, 50, 20, dtype=torch.uint8)]
+        >>> samples = [Sample(str(i), x, x[:1].bool(), (300, 400)) for i, x in enumerate(images)]
+        >>> tuple(collate(samples).images_BCHW.shape)
+        (2, 3, 64, 64)
+    """
+    if not samples:
+        raise ValueError("samples must be at least one, got none")
+    height, width = (-(-max(sample.size_hw[axis] for sample in samples) // divisor) * divisor for axis in (0, 1))
+    images_BCHW = samples[0].image_CHW.new_zeros(len(samples), 3, height, width)
+    targets = []
+    for image_CHW, sample in zip(images_BCHW, samples, strict=True):
+        h, w = sample.size_hw
+        image_CHW[:, :h, :w] = sample.image_CHW
+        masks_NHW = sample.masks_NHW.new_zeros(len(sample.masks_NHW), height, width)
+        masks_NHW[:, :h, :w] = sample.masks_NHW
+        targets.append(Targets(masks_NHW))
+    return Batch(
+        images_BCHW=images_BCHW,
+        sizes_hw=tuple(sample.size_hw for sample in samples),
+        targets=tuple(targets),
+        keys=tuple(sample.key for sample in samples),
+        original_sizes_hw=tuple(sample.original_size_hw for sample in samples),
+    )
+
+
+def _require_masks(name: str, masks_NHW: Tensor) -> None:
+    if masks_NHW.dtype not in (torch.bool, torch.uint8):
+        raise TypeError(f"{name} must be bool or uint8, got {masks_NHW.dtype}")
+    if masks_NHW.ndim != 3:
+        raise ValueError(f"{name} must have three axes (N, H, W), got shape {tuple(masks_NHW.shape)}")

@@ -1,6 +1,6 @@
 """What data, models, engine and evaluation say to one another: a sample, a batch, its targets, a model's output.
 
-The mapper makes a Sample of an image record: until then the image is a file and masks are run-length codes, from then on
+The mapper makes a Sample of an image record: until then the image is a file and masks are run-length codes, after it
 both are crops of one size. Collate makes a Batch of Samples, a model makes an Output of a Batch, and the criterion
 compares it with the Batch's Targets. Images stay uint8 up to the model, which knows the mean and deviation that its
 weights were trained with, and so that a quarter of the bytes travels.

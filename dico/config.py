@@ -20,7 +20,18 @@ import yaml
 T = TypeVar("T")
 
 
-def _require(condition: bool, name: str, rule: str, value: object) -> None:
+def require(condition: bool, name: str, rule: str, value: object) -> None:
+    """Refuses the value of a field, in the words that every refusal has.
+
+    Args:
+        condition: Whether the value is accepted.
+        name: Dotted name of the field.
+        rule: What it must be, after "must be".
+        value: What it is.
+
+    Raises:
+        ValueError: when it is not accepted.
+    """
     if not condition:
         raise ValueError(f"{name} must be {rule}, got {value!r}")
 
@@ -33,7 +44,7 @@ class ImageConfig:
     """Images with more pixels are refused before they are decoded (a decompression bomb, or a mistake)."""
 
     def __post_init__(self) -> None:
-        _require(self.max_pixels >= 1, "image.max_pixels", "at least 1", self.max_pixels)
+        require(self.max_pixels >= 1, "image.max_pixels", "at least 1", self.max_pixels)
 
 
 @dataclass(frozen=True)
@@ -48,11 +59,9 @@ class ClassicalConfig:
     """What the spectral cue adds to the strength of a boundary, beside local evidence at weight 1."""
 
     def __post_init__(self) -> None:
-        _require(self.max_pixels >= 64, "extractor.classical.max_pixels", "at least 64", self.max_pixels)
-        _require(
-            self.superpixel_sigma >= 0, "extractor.classical.superpixel_sigma", "at least 0", self.superpixel_sigma
-        )
-        _require(self.spectral_weight >= 0, "extractor.classical.spectral_weight", "at least 0", self.spectral_weight)
+        require(self.max_pixels >= 64, "extractor.classical.max_pixels", "at least 64", self.max_pixels)
+        require(self.superpixel_sigma >= 0, "extractor.classical.superpixel_sigma", "at least 0", self.superpixel_sigma)
+        require(self.spectral_weight >= 0, "extractor.classical.spectral_weight", "at least 0", self.spectral_weight)
 
 
 @dataclass(frozen=True)
@@ -80,13 +89,13 @@ class ExtractorConfig:
 
     def __post_init__(self) -> None:
         names = ("classical", "dino", "dinov2", "dinov3")
-        _require(self.name in names, "extractor.name", f"one of {', '.join(names)}", self.name)
+        require(self.name in names, "extractor.name", f"one of {', '.join(names)}", self.name)
         facets = ("key", "query", "value", "token")
-        _require(self.facet in facets, "extractor.facet", f"one of {', '.join(facets)}", self.facet)
+        require(self.facet in facets, "extractor.facet", f"one of {', '.join(facets)}", self.facet)
         dtypes = ("float32", "bfloat16", "float16")
-        _require(self.dtype in dtypes, "extractor.dtype", f"one of {', '.join(dtypes)}", self.dtype)
-        _require(self.size >= 1, "extractor.size", "at least 1", self.size)
-        _require(self.batch_size >= 1, "extractor.batch_size", "at least 1", self.batch_size)
+        require(self.dtype in dtypes, "extractor.dtype", f"one of {', '.join(dtypes)}", self.dtype)
+        require(self.size >= 1, "extractor.size", "at least 1", self.size)
+        require(self.batch_size >= 1, "extractor.batch_size", "at least 1", self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -106,11 +115,11 @@ class DivideConfig:
     """The search ends at a mask that is separated from the image no more than this: 0 not at all, 1 completely."""
 
     def __post_init__(self) -> None:
-        _require(self.max_masks >= 0, "divide.max_masks", "at least 0", self.max_masks)
-        _require(-1 <= self.tau <= 1, "divide.tau", "within [-1, 1]", self.tau)
-        _require(0 < self.eps < 1, "divide.eps", "within (0, 1)", self.eps)
-        _require(0 <= self.min_area_frac < 1, "divide.min_area_frac", "within [0, 1)", self.min_area_frac)
-        _require(0 <= self.min_score < 1, "divide.min_score", "within [0, 1)", self.min_score)
+        require(self.max_masks >= 0, "divide.max_masks", "at least 0", self.max_masks)
+        require(-1 <= self.tau <= 1, "divide.tau", "within [-1, 1]", self.tau)
+        require(0 < self.eps < 1, "divide.eps", "within (0, 1)", self.eps)
+        require(0 <= self.min_area_frac < 1, "divide.min_area_frac", "within [0, 1)", self.min_area_frac)
+        require(0 <= self.min_score < 1, "divide.min_score", "within [0, 1)", self.min_score)
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ class Linkage:
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
             value = getattr(self, entry.name)
-            _require(0 <= value < math.inf, f"conquer.linkage.{entry.name}", "finite and at least 0", value)
+            require(0 <= value < math.inf, f"conquer.linkage.{entry.name}", "finite and at least 0", value)
 
 
 @dataclass(frozen=True)
@@ -160,13 +169,13 @@ class PoolConfig:
     """How much its share of the image counts."""
 
     def __post_init__(self) -> None:
-        _require(len(self.linkages) >= 1, "conquer.pool.linkages", "at least one", self.linkages)
-        _require(self.regions_per_tree >= 1, "conquer.pool.regions_per_tree", "at least 1", self.regions_per_tree)
-        _require(self.min_cells >= 1, "conquer.pool.min_cells", "at least 1", self.min_cells)
-        _require(self.max_regions >= 1, "conquer.pool.max_regions", "at least 1", self.max_regions)
-        _require(0 <= self.min_iou < 1, "conquer.pool.min_iou", "within [0, 1)", self.min_iou)
+        require(len(self.linkages) >= 1, "conquer.pool.linkages", "at least one", self.linkages)
+        require(self.regions_per_tree >= 1, "conquer.pool.regions_per_tree", "at least 1", self.regions_per_tree)
+        require(self.min_cells >= 1, "conquer.pool.min_cells", "at least 1", self.min_cells)
+        require(self.max_regions >= 1, "conquer.pool.max_regions", "at least 1", self.max_regions)
+        require(0 <= self.min_iou < 1, "conquer.pool.min_iou", "within [0, 1)", self.min_iou)
         for name in ("height_power", "contrast_power", "compactness_power", "size_power"):
-            _require(getattr(self, name) >= 0, f"conquer.pool.{name}", "at least 0", getattr(self, name))
+            require(getattr(self, name) >= 0, f"conquer.pool.{name}", "at least 0", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -195,13 +204,13 @@ class ConquerConfig:
 
     def __post_init__(self) -> None:
         ways = ("pool", "thresholds", "none")
-        _require(self.whole_image in ways, "conquer.whole_image", f"one of {', '.join(ways)}", self.whole_image)
+        require(self.whole_image in ways, "conquer.whole_image", f"one of {', '.join(ways)}", self.whole_image)
         falling = all(a > b for a, b in zip(self.thetas, self.thetas[1:], strict=False))
-        _require(falling and all(0 <= t <= 1 for t in self.thetas), "conquer.thetas", "falling in [0, 1]", self.thetas)
-        _require(self.crop_size >= 1, "conquer.crop_size", "at least 1", self.crop_size)
-        _require(self.min_patches >= 1, "conquer.min_patches", "at least 1", self.min_patches)
-        _require(0 <= self.min_inside <= 1, "conquer.min_inside", "within [0, 1]", self.min_inside)
-        _require(0 <= self.max_iou <= 1, "conquer.max_iou", "within [0, 1]", self.max_iou)
+        require(falling and all(0 <= t <= 1 for t in self.thetas), "conquer.thetas", "falling in [0, 1]", self.thetas)
+        require(self.crop_size >= 1, "conquer.crop_size", "at least 1", self.crop_size)
+        require(self.min_patches >= 1, "conquer.min_patches", "at least 1", self.min_patches)
+        require(0 <= self.min_inside <= 1, "conquer.min_inside", "within [0, 1]", self.min_inside)
+        require(0 <= self.max_iou <= 1, "conquer.max_iou", "within [0, 1]", self.max_iou)
 
 
 @dataclass(frozen=True)
@@ -237,19 +246,19 @@ class RefineConfig:
 
     def __post_init__(self) -> None:
         methods = ("crf", "guided", "none")
-        _require(self.method in methods, "refine.method", f"one of {', '.join(methods)}", self.method)
-        _require(self.iterations >= 1, "refine.iterations", "at least 1", self.iterations)
-        _require(self.unary_weight > 0, "refine.unary_weight", "above 0", self.unary_weight)
+        require(self.method in methods, "refine.method", f"one of {', '.join(methods)}", self.method)
+        require(self.iterations >= 1, "refine.iterations", "at least 1", self.iterations)
+        require(self.unary_weight > 0, "refine.unary_weight", "above 0", self.unary_weight)
         for name in ("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"):  # pydensecrf dies of a kernel without width
-            _require(0 < getattr(self, name) < math.inf, f"refine.{name}", "finite and above 0", getattr(self, name))
+            require(0 < getattr(self, name) < math.inf, f"refine.{name}", "finite and above 0", getattr(self, name))
         for name in ("gaussian_compat", "bilateral_compat"):
             value = getattr(self, name)
-            _require(0 <= value < math.inf, f"refine.{name}", "finite and at least 0", value)
-        _require(self.guided_radius >= 1, "refine.guided_radius", "at least 1", self.guided_radius)
-        _require(self.guided_eps > 0, "refine.guided_eps", "above 0", self.guided_eps)
-        _require(self.max_side >= 16, "refine.max_side", "at least 16", self.max_side)
-        _require(0 <= self.min_iou <= 1, "refine.min_iou", "within [0, 1]", self.min_iou)
-        _require(0 < self.max_area_frac <= 1, "refine.max_area_frac", "within (0, 1]", self.max_area_frac)
+            require(0 <= value < math.inf, f"refine.{name}", "finite and at least 0", value)
+        require(self.guided_radius >= 1, "refine.guided_radius", "at least 1", self.guided_radius)
+        require(self.guided_eps > 0, "refine.guided_eps", "above 0", self.guided_eps)
+        require(self.max_side >= 16, "refine.max_side", "at least 16", self.max_side)
+        require(0 <= self.min_iou <= 1, "refine.min_iou", "within [0, 1]", self.min_iou)
+        require(0 < self.max_area_frac <= 1, "refine.max_area_frac", "within (0, 1]", self.max_area_frac)
 
 
 @dataclass(frozen=True)
@@ -266,10 +275,10 @@ class SelectConfig:
     """A mask's parent is the smallest mask that holds at least this share of it."""
 
     def __post_init__(self) -> None:
-        _require(self.max_masks >= 1, "select.max_masks", "at least 1", self.max_masks)
-        _require(0 < self.max_iou <= 1, "select.max_iou", "within (0, 1]", self.max_iou)
-        _require(self.min_area_px >= 0, "select.min_area_px", "at least 0", self.min_area_px)
-        _require(0 < self.min_inside_parent <= 1, "select.min_inside_parent", "within (0, 1]", self.min_inside_parent)
+        require(self.max_masks >= 1, "select.max_masks", "at least 1", self.max_masks)
+        require(0 < self.max_iou <= 1, "select.max_iou", "within (0, 1]", self.max_iou)
+        require(self.min_area_px >= 0, "select.min_area_px", "at least 0", self.min_area_px)
+        require(0 < self.min_inside_parent <= 1, "select.min_inside_parent", "within (0, 1]", self.min_inside_parent)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Crew:
         self.given: list[tuple[int, int]] = []
         self.killed: list[int] = []
         self.waits: list[float] = []
+        self.missing = ""
         self._script = script or Crew.diligence
 
     def start(self) -> int:
@@ -61,6 +62,9 @@ class Crew:
         if not events:
             self.now += timeout_s
         return events
+
+    def shortage(self) -> str:
+        return self.missing
 
     def diligence(self) -> list[Event]:
         return self.ready() + self.finish()
@@ -285,3 +289,30 @@ def test_what_nobody_has_begun_can_be_taken_back(session):
     assert at_work.withdraw() == []
     assert at_work.collect(60.0) == (1, done(1))
     assert at_work.collect(5.0) is None
+
+
+def test_the_log_says_once_an_outage_that_nobody_is_ready_and_what_is_missing(session, caplog):
+    crew = Crew(in_turn(*[nothing] * 29))
+    at_work = session(crew, 1)
+    at_work.submit(0, task(0))
+    assert at_work.collect(60.0) == (0, done(0))
+    assert caplog.messages == []  # in time
+
+    crew = Crew(in_turn(*[nothing] * 99, Crew.ready, Crew.die, *[nothing] * 99))
+    at_work = session(crew, 1)
+    for key in range(2):
+        at_work.submit(key, task(key))
+    crew.missing = "0 of 4 CPUs are free"
+    assert at_work.collect(600.0) == (0, SEGFAULT)
+    assert caplog.messages[0] == "no worker is ready yet; the run goes on when one is; 0 of 4 CPUs are free"
+    crew.missing = ""
+    assert at_work.collect(600.0) == (1, done(1))
+    assert caplog.messages[1:] == [
+        "a worker died: killed by SIGSEGV",
+        "no worker is ready yet; the run goes on when one is",
+    ]
+
+
+def test_who_has_nothing_to_do_misses_nobody(session, caplog):
+    assert session(Crew(nothing)).collect(600.0) is None
+    assert caplog.messages == []

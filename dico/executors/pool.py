@@ -14,7 +14,7 @@ from dico.executors.base import WorkerError
 from dico.executors.feature_server import FeatureServer
 from dico.executors.machine import usable_cpus, usable_memory
 from dico.executors.process import WorkerProcess
-from dico.executors.supervisor import Died, Event, Supervisor
+from dico.executors.supervisor import Died, Event, Supervisor, Workers
 from dico.executors.worker import REMEDY
 from dico.job import Job
 from dico.task import Task
@@ -72,7 +72,7 @@ class PoolExecutor:
             yield Supervisor(workers, self.num_workers, timeout_s=self.timeout_s)
 
 
-class LocalWorkers:
+class LocalWorkers(Workers):
     """Processes of this machine, as :class:`dico.executors.supervisor.Workers` says.
 
     Args:

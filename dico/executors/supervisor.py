@@ -20,6 +20,8 @@ MAX_FAILED_STARTS = 3
 """So many workers that die in a row before they are ready end the run."""
 AHEAD = 2
 """Tasks handed over for each worker: one in work, and one that it gets before the last result is written."""
+PATIENCE_S = 30.0
+"""When tasks have waited so long and no worker was ready, the log says so."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ class Workers(Protocol):
         """What happened since the last call; waits for something to happen, but no longer than this."""
         ...
 
+    def shortage(self) -> str:
+        """What workers that do not get ready may be waiting for, as the end of a sentence; empty when nobody knows."""
+        return ""
+
 
 class Supervisor:
     """A session over workers that may die.
@@ -99,6 +105,8 @@ class Supervisor:
         self._busy: dict[int, _Errand] = {}
         self._results: deque[tuple[int, Result]] = deque()
         self._failed_starts = 0
+        self._outage_since: float | None = None
+        self._told_of_outage = False
 
     def submit(self, key: int, task: Task) -> None:
         """Hands over a task."""
@@ -125,6 +133,7 @@ class Supervisor:
             for event in self._workers.wait(max(0.0, min(HEARTBEAT_S, until - now, *(d - now for d in deadlines)))):
                 self._handle(event)
             self._kill_overdue()
+            self._tell_of_outage()
 
     def _hire(self) -> None:
         wanted = min(self._count, len(self._busy) + len(self._waiting))
@@ -176,6 +185,17 @@ class Supervisor:
                 del self._busy[worker]
                 story = f"took longer than {self._timeout_s:g} s; a slow image may pass with a larger --timeout"
                 self._results.append((errand.key, Failed("timeout", story)))
+
+    def _tell_of_outage(self) -> None:
+        now = time.monotonic()
+        if self._idle or self._busy or not self._waiting:
+            self._outage_since, self._told_of_outage = None, False
+        elif self._outage_since is None:
+            self._outage_since = now
+        elif now >= self._outage_since + PATIENCE_S and not self._told_of_outage:
+            self._told_of_outage = True
+            shortage = self._workers.shortage()
+            log.warning("no worker is ready yet; the run goes on when one is%s", f"; {shortage}" if shortage else "")
 
 
 @dataclass(frozen=True)

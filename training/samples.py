@@ -5,7 +5,8 @@ both are crops of one size. Collate makes a Batch of Samples, a model makes an O
 compares it with the Batch's Targets. Images stay uint8 up to the model, which knows the mean and deviation that its
 weights were trained with, and so that a quarter of the bytes travels.
 
-Axes: B images, N masks of an image, Q queries, C = 3 colours, H W pixels, h w cells of a mask prediction.
+Axes: L layers, B images, N masks of an image, Q queries, C channels (3 colours of an image), H W pixels, h w cells of a
+mask prediction, S all of them.
 """
 
 from __future__ import annotations
@@ -146,6 +147,34 @@ class Output:
     class_logits_BQ2: Tensor
     mask_logits_BQhw: Tensor
     aux: tuple[AuxOutput, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class FactoredOutput:
+    """What a whole-image model predicts in training: every layer's masks, not multiplied out.
+
+    A mask is the dot product of a query's embedding with the features of each cell. The losses look at some points of
+    some masks, and sampling is linear: so the logits of all queries at all cells (5 GB for ten layers of 2,000 queries
+    at 1024 pixels, and as much again for their gradient) are never needed.
+
+    Attributes:
+        class_logits_LBQ2: float (L, B, Q, 2), as in AuxOutput; the last layer comes last.
+        embeddings_LBQC: float (L, B, Q, C): a mask embedding a query.
+        features_BChw: float (B, C, h, w): the mask features, which all layers share.
+    """
+
+    class_logits_LBQ2: Tensor
+    embeddings_LBQC: Tensor
+    features_BChw: Tensor
+
+    def dense(self) -> Output:
+        """The same predictions, multiplied out."""
+        features_BCS = self.features_BChw.flatten(2)
+        *before, last = (
+            AuxOutput(class_logits_BQ2, (embedding_BQC @ features_BCS).unflatten(2, self.features_BChw.shape[2:]))
+            for class_logits_BQ2, embedding_BQC in zip(self.class_logits_LBQ2, self.embeddings_LBQC, strict=True)
+        )
+        return Output(last.class_logits_BQ2, last.mask_logits_BQhw, tuple(before))
 
 
 def collate(samples: Sequence[Sample], *, divisor: int = 32) -> Batch:

@@ -1,0 +1,196 @@
+"""The losses of a whole-image model: class, mask and dice, of every layer.
+
+Each image's targets are looked up once, at the points of the matching and of the losses, and all layers use the values.
+Matched masks alone are looked at; the pass that chooses the points keeps no gradient of its own.
+
+Source: Cheng et al. 2022 (Mask2Former), Sec. 3.2 and 3.3; Kirillov et al. 2020 (PointRend), Sec. 3.1, for the points;
+Wang et al. 2023 (CutLER), Sec. 3.3, for DropLoss. Deviation: the masks and layers of an image share their points
+(:mod:`training.models.points`), each of which is drawn as published.
+
+Axes: L layers, B images, Q queries, N targets and M matched pairs of an image, K points, h w cells of a prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+from training.config import LossConfig
+from training.models.mask_values import values_at
+from training.models.matcher import Pairs, match_layers
+from training.models.point_losses import at_uncertain_points, point_losses, soft_iou
+from training.models.points import LossPoints, cell_centres, draw_points, sample_planes
+from training.samples import NO_OBJECT, OBJECT, FactoredOutput, Output, Targets
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """The three losses of every layer, the first layer's first, without their weights.
+
+    Attributes:
+        class_L: float32 (L,): cross-entropy of object and no object.
+        mask_L: float32 (L,): binary cross-entropy at points, a target.
+        dice_L: float32 (L,): dice loss at points, a target.
+        total: float32 (): the weighted sum of all; what training lowers.
+    """
+
+    class_L: Tensor
+    mask_L: Tensor
+    dice_L: Tensor
+    total: Tensor
+
+
+class Criterion:
+    """Compares a model's output with targets.
+
+    Args:
+        config: Weights and numbers of points.
+
+    Example:
+        >>> masks_NHW = torch.zeros(1, 8, 8, dtype=torch.bool)
+        >>> masks_NHW[0, 2:6, 2:6] = True
+        >>> logits_BQhw = torch.where(masks_NHW, 9.0, -9.0)[None]
+        >>> output = Output(torch.tensor([[[9.0, -9.0]]]), logits_BQhw)
+        >>> losses = Criterion(LossConfig())(output, [Targets(masks_NHW)], torch.Generator().manual_seed(0))
+        >>> losses.class_L.shape, bool(losses.class_L[0] < 0.001)
+        (torch.Size([1]), True)
+    """
+
+    def __init__(self, config: LossConfig) -> None:
+        self.config = config
+
+    def __call__(
+        self, output: Output | FactoredOutput, targets: Sequence[Targets], generator: torch.Generator
+    ) -> Losses:
+        """The losses at points drawn for this call.
+
+        Args:
+            output: Predictions for B images; gradients reach them.
+            targets: The targets of the B images, on the device of the predictions.
+            generator: A generator of the CPU; a step draws the points of its images from it, in their order.
+
+        Returns:
+            Losses in float32, also under autocast.
+
+        Raises:
+            ValueError: when there are not as many targets as images.
+            FloatingPointError: when a prediction is not finite.
+        """
+        return self.at_points(output, targets, [draw_points(self.config, generator) for _ in targets])
+
+    def at_points(
+        self, output: Output | FactoredOutput, targets: Sequence[Targets], points: Sequence[LossPoints]
+    ) -> Losses:
+        """The losses at given points.
+
+        Args:
+            output: As for a call.
+            targets: As for a call.
+            points: The points of each of the B images.
+
+        Returns:
+            As a call.
+
+        Raises:
+            ValueError: as a call.
+            FloatingPointError: as a call.
+        """
+        class_logits_LBQ2 = _class_logits(output)
+        L, B, Q, _ = class_logits_LBQ2.shape
+        device = class_logits_LBQ2.device
+        if not len(targets) == len(points) == B:
+            raise ValueError(f"targets and points must be of {B} images, got {len(targets)} and {len(points)}")
+        matched_LBQ = torch.zeros(L, B, Q, dtype=torch.bool, device=device)
+        mask_losses = []
+        with torch.autocast(device.type, enabled=False):
+            for image, (found, at) in enumerate(zip(targets, points, strict=True)):
+                pairs, losses_L2 = self._of_image(output, image, class_logits_LBQ2[:, image], found, at.to(device))
+                for matched_Q, of_layer in zip(matched_LBQ[:, image], pairs, strict=True):
+                    matched_Q[of_layer.query_M] = True
+                mask_losses.append(losses_L2)
+            count = masks_a_worker(sum(map(len, targets)), device)
+            mask_L, dice_L = (torch.stack(mask_losses).sum(dim=0) / count).unbind(dim=1)
+            class_L = class_loss(class_logits_LBQ2, matched_LBQ, self.config.no_object_weight)
+        weights = self.config
+        total = (weights.class_weight * class_L + weights.mask_weight * mask_L + weights.dice_weight * dice_L).sum()
+        if not total.isfinite():
+            raise FloatingPointError(f"the loss must be finite, got {total.item()}: training has diverged")
+        return Losses(class_L, mask_L, dice_L, total)
+
+    def _of_image(
+        self, output: Output | FactoredOutput, image: int, class_logits_LQ2: Tensor, targets: Targets, at: LossPoints
+    ) -> tuple[list[Pairs], Tensor]:
+        loss_points_K2 = torch.cat((at.candidates_K2, at.uniform_K2))
+        # Every target is looked up once: most of that time goes into its pixels becoming numbers.
+        targets_NK = sample_planes(targets.masks_NHW, torch.cat((at.matching_K2, loss_points_K2)))
+        matching_NK, loss_NK = targets_NK.tensor_split((len(at.matching_K2),), dim=1)
+        with torch.no_grad():
+            values = values_at(output, image, at.matching_K2)
+        pairs = match_layers(class_logits_LQ2, values, matching_NK, self.config)
+        losses = []
+        for of_layer, matched in zip(values_at(output, image, loss_points_K2), pairs, strict=True):
+            logits_MK, targets_MK = of_layer.of(matched.query_M), loss_NK[matched.target_M]
+            losses.append(point_losses(*at_uncertain_points(logits_MK, targets_MK, at)))
+        if self.config.drop_iou:
+            kept = self._agreeing(output, image, targets, pairs)
+            losses = [losses_M2 * kept_M[:, None] for losses_M2, kept_M in zip(losses, kept, strict=True)]
+        return pairs, torch.stack([losses_M2.sum(dim=0) for losses_M2 in losses])
+
+    @torch.no_grad()
+    def _agreeing(
+        self, output: Output | FactoredOutput, image: int, targets: Targets, pairs: Sequence[Pairs]
+    ) -> list[Tensor]:
+        centres_K2 = cell_centres(_size_hw(output), targets.masks_NHW.device)
+        targets_NK = sample_planes(targets.masks_NHW, centres_K2)
+        return [
+            soft_iou(of_layer.of(matched.query_M), targets_NK[matched.target_M]) > self.config.drop_iou
+            for of_layer, matched in zip(values_at(output, image, centres_K2), pairs, strict=True)
+        ]
+
+
+def class_loss(class_logits_LBQ2: Tensor, matched_LBQ: Tensor, no_object_weight: float) -> Tensor:
+    """Cross-entropy of object and no object, averaged with weights over all queries of the batch.
+
+    Args:
+        class_logits_LBQ2: Object, no object.
+        matched_LBQ: bool: whether the query has a target.
+        no_object_weight: What a query without one counts; one with a target counts 1.
+
+    Returns:
+        float32 (L,).
+    """
+    log_probability_LBQ2 = class_logits_LBQ2.float().log_softmax(dim=3)
+    right_LBQ = torch.where(matched_LBQ, log_probability_LBQ2[..., OBJECT], log_probability_LBQ2[..., NO_OBJECT])
+    weight_LBQ = torch.where(matched_LBQ, 1.0, no_object_weight)
+    return -(weight_LBQ * right_LBQ).sum(dim=(1, 2)) / weight_LBQ.sum(dim=(1, 2))
+
+
+def masks_a_worker(masks: int, device: torch.device) -> Tensor:
+    """The number of targets, averaged over all workers, so that a mask counts the same wherever it is.
+
+    Args:
+        masks: The number of targets of this worker's batch.
+        device: Where its model is.
+
+    Returns:
+        float32 (), at least 1.
+    """
+    count = torch.tensor(float(masks), device=device)
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(count)
+        count /= distributed.get_world_size()
+    return count.clamp(min=1)
+
+
+def _class_logits(output: Output | FactoredOutput) -> Tensor:
+    if isinstance(output, FactoredOutput):
+        return output.class_logits_LBQ2
+    return torch.stack([*(aux.class_logits_BQ2 for aux in output.aux), output.class_logits_BQ2])
+
+
+def _size_hw(output: Output | FactoredOutput) -> tuple[int, int]:
+    planes = output.features_BChw if isinstance(output, FactoredOutput) else output.mask_logits_BQhw
+    return planes.shape[2], planes.shape[3]

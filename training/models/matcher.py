@@ -1,0 +1,139 @@
+"""Which query answers for which target: the assignment of least cost.
+
+The binary cross-entropy of a logit x with a target t is softplus(x) - x t, so over all points that of every query with
+every target is one sum a query and one matrix product; dice is another product.
+
+Source: Cheng et al. 2022 (Mask2Former), Sec. 3.3; Carion et al. 2020 (DETR), Sec. 3.1.
+
+Axes: L layers, Q queries, N targets, M = min(Q, N) matched pairs, K points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional
+
+from training.config import LossConfig
+from training.models.mask_values import MaskValues
+from training.samples import OBJECT
+
+_QUERIES_AT_ONCE = 256  # their values at all points stay in the cache, and 2,000 queries take no more memory than 256
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Queries and the targets they were matched with.
+
+    Attributes:
+        query_M: int64, rising, no query twice.
+        target_M: int64, no target twice.
+    """
+
+    query_M: Tensor
+    target_M: Tensor
+
+    def to(self, device: torch.device) -> Pairs:
+        """The same pairs on a device."""
+        return Pairs(self.query_M.to(device), self.target_M.to(device))
+
+
+@torch.no_grad()
+def match_layers(
+    class_logits_LQ2: Tensor, values: Sequence[MaskValues], targets_NK: Tensor, config: LossConfig
+) -> list[Pairs]:
+    """The assignments of one image, each layer's its own.
+
+    Args:
+        class_logits_LQ2: Object, no object.
+        values: L of them: the predicted masks of the queries at points.
+        targets_NK: float32 in [0, 1]: the targets' values at the same points.
+        config: The weights.
+
+    Returns:
+        L Pairs on the device of the logits.
+
+    Raises:
+        FloatingPointError: when a prediction is not finite.
+    """
+    costs = [
+        matching_cost(class_logits_Q2, of_layer, targets_NK, config)
+        for class_logits_Q2, of_layer in zip(class_logits_LQ2, values, strict=True)
+    ]
+    cost_LQN = torch.stack(costs).cpu()  # one wait for the device, not one a layer
+    return [assign(cost_QN).to(class_logits_LQ2.device) for cost_QN in cost_LQN]
+
+
+def matching_cost(class_logits_Q2: Tensor, values: MaskValues, targets_NK: Tensor, config: LossConfig) -> Tensor:
+    """What it costs to match each query of an image with each of its targets.
+
+    Args:
+        class_logits_Q2: Object, no object.
+        values: The predicted masks of the queries at points.
+        targets_NK: float32 in [0, 1]: the targets' values at the same points.
+        config: The weights.
+
+    Returns:
+        float32 (Q, N) on the device of the logits, also when these are of half precision.
+    """
+    objectness_Q = class_logits_Q2.float().softmax(dim=1)[:, OBJECT]
+    starts = range(0, len(objectness_Q), _QUERIES_AT_ONCE)
+    parts = (values.of(slice(start, start + _QUERIES_AT_ONCE)) for start in starts)
+    cost_QN = torch.cat([pairwise_mask_cost(logits_qK, targets_NK, config) for logits_qK in parts])
+    return cost_QN - config.class_weight * objectness_Q[:, None]
+
+
+def pairwise_mask_cost(logits_QK: Tensor, targets_NK: Tensor, config: LossConfig) -> Tensor:
+    """The mask losses of every query with every target, weighted.
+
+    Args:
+        logits_QK: float32: mask logits at points.
+        targets_NK: float32 in [0, 1]: targets at the same points.
+        config: The weights.
+
+    Returns:
+        float32 (Q, N).
+
+    Example:
+        >>> logits_QK = torch.tensor([[9.0, -9.0], [-9.0, 9.0]])
+        >>> cost_QN = pairwise_mask_cost(logits_QK, torch.tensor([[0.0, 1.0]]), LossConfig())
+        >>> cost_QN[:, 0].argmin().item()
+        1
+    """
+    targets_KN = targets_NK.T
+    # logsigmoid(-x) = -softplus(x), and takes half the time on a CPU.
+    cross_entropy_QN = -(functional.logsigmoid(-logits_QK).sum(dim=1)[:, None] + logits_QK @ targets_KN)
+    inside_QK = logits_QK.sigmoid()
+    areas_QN = inside_QK.sum(dim=1)[:, None] + targets_NK.sum(dim=1)
+    dice_QN = 1 - (2 * (inside_QK @ targets_KN) + 1) / (areas_QN + 1)
+    return config.mask_weight / logits_QK.shape[1] * cross_entropy_QN + config.dice_weight * dice_QN
+
+
+def assign(cost_QN: Tensor) -> Pairs:
+    """The pairs whose costs have the smallest sum (Hungarian matching).
+
+    Args:
+        cost_QN: Costs, on the CPU (the solver works there).
+
+    Returns:
+        min(Q, N) Pairs, on the CPU.
+
+    Raises:
+        FloatingPointError: when a cost is not finite: so is the prediction, then, and training has diverged.
+
+    Example:
+        >>> assign(torch.tensor([[1.0, 5.0], [0.0, 1.0], [9.0, 9.0]])).target_M.tolist()
+        [0, 1]
+    """
+    wrong_Q = ~cost_QN.isfinite().all(dim=1)
+    if wrong_Q.any():
+        raise FloatingPointError(
+            f"the predictions of {int(wrong_Q.sum())} of {len(cost_QN)} queries are not finite: training has diverged; "
+            f"start from the last checkpoint with a smaller learning rate, or without mixed precision"
+        )
+    query_M, target_M = linear_sum_assignment(cost_QN.numpy())
+    return Pairs(torch.from_numpy(query_M), torch.from_numpy(target_M))

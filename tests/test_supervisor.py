@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,7 +54,10 @@ class Crew:
 
     def kill(self, worker: int) -> None:
         self.killed.append(worker)
-        del self.tasks[worker]
+        if worker in self.starting:
+            self.starting.remove(worker)
+        else:
+            del self.tasks[worker]
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         assert timeout_s >= 0
@@ -193,16 +197,18 @@ def test_a_death_between_tasks_costs_nothing(session):
 
 
 def test_three_in_a_row_who_die_before_they_are_ready_end_the_run(session):
-    crew = Crew(in_turn(Crew.die, Crew.die, lambda crew: crew.die(Lost("killed by SIGBUS", "at the end"))))
+    pauses = [nothing] * 2, [nothing] * 4
+    last = Lost("killed by SIGBUS", "at the end")
+    crew = Crew(in_turn(Crew.die, *pauses[0], Crew.die, *pauses[1], lambda crew: crew.die(last)))
     at_work = session(crew, 1)
     at_work.submit(0, task(0))
     with pytest.raises(WorkerError, match=r"3 workers in a row .* killed by SIGBUS; try fewer .*\nat the end$"):
         at_work.collect(60.0)
-    assert crew.started == 3
+    assert crew.started == 3 and crew.now == 6.0
 
 
 def test_who_gets_ready_breaks_the_row(session):
-    crew = Crew(in_turn(*[Crew.die, Crew.die, Crew.ready, Crew.die] * 2))
+    crew = Crew(in_turn(*[Crew.die, nothing, nothing, Crew.die, *[nothing] * 4, Crew.ready, Crew.die] * 2))
     at_work = session(crew, 1)
     for key in range(3):
         at_work.submit(key, task(key))
@@ -221,6 +227,111 @@ def test_who_cannot_make_its_work_ends_the_run_with_the_reason(session):
     at_work.submit(0, task(0))
     with pytest.raises(WorkerError, match=r"^no weights$"):
         at_work.collect(60.0)
+
+
+def break_all(crew: Crew) -> list[Event]:
+    """All who start say that they cannot make their work; they are there until they are killed."""
+    return [Broken(worker, "weights: stale file handle") for worker in crew.starting]
+
+
+def test_a_replacement_that_cannot_make_its_work_is_one_failed_start(session, caplog):
+    crew = Crew(in_turn(Crew.ready, Crew.die, break_all, nothing, nothing))
+    at_work = session(crew, 1)
+    at_work.submit(0, task(0))
+    at_work.submit(1, task(1))
+    assert collect_all(at_work, 2) == {0: SEGFAULT, 1: done(1)}
+    assert crew.killed == [2] and crew.started == 3 and crew.now == 2.0
+    assert "a worker could not get ready: weights: stale file handle" in caplog.messages
+
+
+def test_three_replacements_in_a_row_that_cannot_make_their_work_end_the_run(session):
+    crew = Crew(in_turn(Crew.ready, Crew.die, break_all, *[nothing] * 2, break_all, *[nothing] * 4, break_all))
+    at_work = session(crew, 1)
+    at_work.submit(0, task(0))
+    at_work.submit(1, task(1))
+    assert at_work.collect(60.0) == (0, SEGFAULT)
+    with pytest.raises(WorkerError, match=r"^3 workers in a row .* by an error: weights: stale file handle; try"):
+        at_work.collect(60.0)
+
+
+def test_the_run_goes_on_with_the_workers_there_are_and_tries_again_ever_less_often(session):
+    at: list[float] = []
+
+    def one_works(crew: Crew) -> list[Event]:
+        """The first is ready and at work for ever; all others cannot make their work."""
+        if crew.starting == [1]:
+            return crew.ready()
+        at.extend(crew.now for worker in crew.starting)
+        return break_all(crew)
+
+    crew = Crew(one_works)
+    at_work = session(crew, 2)
+    at_work.submit(0, task(0))
+    assert at_work.collect(1.0) is None
+    at_work.submit(1, task(1))
+    assert at_work.collect(300.0) is None
+    pauses = [later - earlier for earlier, later in pairwise(at)]
+    assert pauses[:5] == [2.0, 4.0, 6.0, 8.0, 10.0] and max(pauses) <= 60.0
+
+
+def test_the_work_of_a_ready_worker_that_makes_no_sense_ends_the_run(session):
+    at_work = session(Crew(in_turn(Crew.ready, lambda crew: [Broken(1, "does not see the images")])), 1)
+    at_work.submit(0, task(0))
+    with pytest.raises(WorkerError, match=r"^does not see the images$"):
+        at_work.collect(60.0)
+
+
+class Narrow(Crew):
+    """The system has room for so many."""
+
+    room = 1
+
+    def start(self) -> int:
+        if self.started - len(self.killed) >= self.room:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return super().start()
+
+
+def test_a_system_with_room_for_few_has_few(session, caplog):
+    crew = Narrow()
+    at_work = session(crew, 3)
+    for key in range(20):
+        at_work.submit(key, task(key))
+    assert collect_all(at_work, 20) == {key: done(key) for key in range(20)}
+    assert crew.started == 1
+    assert set(caplog.messages) == {"no further worker could be started: [Errno 11] Resource temporarily unavailable"}
+
+
+def test_a_system_without_room_ends_the_run(session):
+    crew = Narrow()
+    crew.room = 0
+    at_work = session(crew, 3)
+    at_work.submit(0, task(0))
+    with pytest.raises(WorkerError, match=r"no worker could be started .*unavailable.*--num-workers"):
+        at_work.collect(60.0)
+
+
+def test_who_never_gets_ready_is_killed_and_that_is_a_failed_start(session):
+    crew = Crew(nothing)
+    at_work = session(crew, 1, start_timeout_s=100.0)
+    at_work.submit(0, task(0))
+    with pytest.raises(WorkerError, match=r"3 workers in a row .* killed as it was not ready after 100 s; try"):
+        at_work.collect(1000.0)
+    assert crew.killed == [1, 2, 3] and crew.now == 306.0
+
+    crew = Crew(in_turn(*[nothing] * 500))
+    at_work = session(crew, 1)
+    at_work.submit(0, task(0))
+    assert at_work.collect(1000.0) == (0, done(0)) and crew.killed == []
+
+
+def test_who_got_ready_in_time_is_not_killed_because_nobody_looked(session):
+    crew = Crew(in_turn(nothing))
+    at_work = session(crew, 1, start_timeout_s=3.0)
+    at_work.submit(0, task(0))
+    assert at_work.collect(1.0) is None
+    crew.now += 100
+    assert at_work.collect(60.0) == (0, done(0)) and crew.killed == []
 
 
 def test_who_takes_too_long_is_killed_and_replaced(session):

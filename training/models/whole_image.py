@@ -1,0 +1,123 @@
+"""The whole-image segmenter: an image in, masks of everything in it out.
+
+Parameters are named as in Hugging Face's files of Mask2Former, so those load without a map.
+
+Axes: B images, Q queries, C channels, K classes, H W pixels, h w cells of a mask (stride 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from training.config import ModelConfig
+from training.models.backbones import build_backbone
+from training.models.mask_decoder import MaskDecoder
+from training.models.pixel_decoder import PixelDecoder, PixelFeatures
+from training.samples import AuxOutput, Output
+
+
+class WholeImageModel(nn.Module):
+    """Mask2Former (Cheng et al. 2022) for one class of things: "object".
+
+    Args:
+        config: Backbone, widths, numbers of layers and queries.
+
+    Example:
+        >>> config = ModelConfig(backbone="tiny", width=32, queries=5, encoder_layers=1, decoder_layers=1)
+        >>> output = WholeImageModel(config)(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
+        >>> output.class_logits_BQ2.shape, output.mask_logits_BQhw.shape
+        (torch.Size([1, 5, 2]), torch.Size([1, 5, 16, 24]))
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = _Network(config)
+        self.class_predictor = nn.Linear(config.width, config.classes + 1)
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
+        for name in ("pixel_mean", "pixel_std"):
+            self.register_buffer(name, torch.tensor(getattr(config, name))[:, None, None], persistent=False)
+
+    def forward(
+        self,
+        images_B3HW: Tensor,
+        *,
+        sizes_hw: Sequence[tuple[int, int]] | None = None,
+        deep_supervision: bool = False,
+    ) -> Output:
+        """What the model predicts.
+
+        Args:
+            images_B3HW: uint8 RGB, which are normalised here; or float, which are taken as normalised.
+            sizes_hw: Height and width of each image without its padding at the right and the bottom, which becomes
+                zeros after the normalisation; None when there is none. For uint8 images only.
+            deep_supervision: Also give the predictions before the last layer. Costs memory: masks of every layer.
+
+        Returns:
+            Output of the last layer, with ``aux`` of all before it when asked for.
+        """
+        if images_B3HW.dtype == torch.uint8:
+            images_B3HW = self.normalise(images_B3HW, sizes_hw)
+        layers = self.model.transformer_module(self.model.pixel_level_module(images_B3HW), every_layer=deep_supervision)
+        class_logits_LBQK = self.class_predictor(torch.stack([layer.queries_BQC for layer in layers]))
+        *before, last = (
+            AuxOutput(one_class(class_logits_BQK), layer.mask_logits_BQhw)
+            for class_logits_BQK, layer in zip(class_logits_LBQK, layers, strict=True)
+        )
+        return Output(last.class_logits_BQ2, last.mask_logits_BQhw, tuple(before))
+
+    def normalise(self, images_B3HW: Tensor, sizes_hw: Sequence[tuple[int, int]] | None = None) -> Tensor:
+        """Images as the backbone was trained with them, of the weights' dtype.
+
+        Args:
+            images_B3HW: uint8 RGB.
+            sizes_hw: See :meth:`forward`.
+        """
+        normal_B3HW = (images_B3HW.float() - self.pixel_mean.float()) / self.pixel_std.float()
+        for normal_3HW, (height, width) in zip(normal_B3HW, sizes_hw or (), strict=sizes_hw is not None):
+            normal_3HW[:, height:] = 0
+            normal_3HW[:, :, width:] = 0
+        return normal_B3HW.to(self.class_predictor.weight.dtype)
+
+
+def one_class(class_logits_BQK: Tensor) -> Tensor:
+    """Logits of "object" and "no object" from those of any number of classes, the last of which is "no object".
+
+    The probability of "object" is the sum of all classes' probabilities.
+
+    Args:
+        class_logits_BQK: float (B, Q, K), K at least 2.
+
+    Returns:
+        float (B, Q, 2).
+
+    Example:
+        >>> one_class(torch.tensor([[[0.0, 0.0, 0.0]]])).softmax(dim=-1)[0, 0, 0].item()
+        0.6666666865348816
+    """
+    if class_logits_BQK.shape[-1] == 2:
+        return class_logits_BQK
+    object_BQ = class_logits_BQK[..., :-1].logsumexp(dim=-1)
+    return torch.stack((object_BQ, class_logits_BQK[..., -1]), dim=-1)
+
+
+class _Network(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.pixel_level_module = _PixelLevel(config)
+        self.transformer_module = MaskDecoder(config)
+
+
+class _PixelLevel(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.encoder = build_backbone(config)
+        self.decoder = PixelDecoder(config, self.encoder.channels)
+
+    def forward(self, images_B3HW: Tensor) -> PixelFeatures:
+        pixels: PixelFeatures = self.decoder(self.encoder(images_B3HW))
+        return pixels

@@ -9,10 +9,10 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from dico.label_command import DONE, INTERRUPTED, SOME_FAILED, add_arguments, label, positive
+from dico.version import dico_version
 
 WRONG_USAGE = 2
 
@@ -162,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"dico {version('divide-and-conquer')}")
+    parser.add_argument("--version", action="version", version=f"dico {dico_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(

@@ -14,7 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A part is a file or a folder directly inside a package. What only knows arrays, files or one value type:
-GROUND = {"atomic", "config", "image", "inputs", "masks", "rasterise", "rle", "stopwatch", "window"}
+GROUND = {"atomic", "config", "image", "inputs", "masks", "rasterise", "rle", "stopwatch", "version", "window"}
 GRAPHS = {"features", "merge_tree", "merging", "pooling", "tournament"}  # regions, and merging them
 SOLVER = {"affinity", "lanczos", "ncut"}
 SCORING = {"evaluation_report", "ground_truth", "matching", "precision"}

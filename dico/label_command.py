@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dico.executors import Executor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
 FEW_IMAGES = 16
-"""From so many on, starting processes pays."""
+"""For fewer, starting processes takes longer than it saves."""
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         "--ray-address", metavar="ADDRESS", help="auto or HOST:PORT joins a running cluster; local starts one here"
     )
     who.add_argument(
-        "--gpus-per-actor", type=_share, metavar="F", help="GPUs of each Ray actor that extracts features; default 1"
+        "--gpus-per-actor", type=_share, metavar="F", help="GPUs of each Ray actor that extracts features (1)"
     )
     who.add_argument(
         "--batch-size", type=positive, metavar="N", help="short for extractor.batch_size=N: bounds a GPU's memory"
@@ -59,10 +59,10 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         "--timeout",
         type=_seconds,
         metavar="S",
-        help="seconds after which an image has failed; 0 never; default 600",
+        help="seconds after which an image has failed (600); 0: never",
     )
     big.add_argument(
-        "--max-crashes", type=positive, default=2, metavar="N", help="an image failed when N workers died over it; 2"
+        "--max-crashes", type=positive, metavar="N", help="an image has failed when N workers died over it (2)"
     )
     big.add_argument("--max-failures", type=positive, metavar="N", help="stop when N images failed in this run")
     big.add_argument("--retry-failed", action="store_true", help="try the images that failed before again")
@@ -101,14 +101,15 @@ def label(args: argparse.Namespace) -> int:
         limit=args.limit,
         shards=_within(args.shard_range, manifest.shards),
         retry_failed=args.retry_failed,
-        max_crashes=args.max_crashes,
         max_failures=args.max_failures,
         show_progress=not args.quiet,
+        **_given(max_crashes=args.max_crashes),
     )
     job = PipelineJob(config)
     job.check()  # before there is a store
     images = min(len(manifest.entries), args.limit or len(manifest.entries))
-    # A lock that is left behind is of a run that died, perhaps of an image: a worker can be watched.
+    # A lock that is there was left by a run that died, perhaps over an image (or is of one that shares the work): workers
+    # can be watched.
     died = any((Path(args.output) / LOCKS).glob("*.lock"))
     executor = _executor(args, images, watched=died)
     store = MaskStore.create(args.output, manifest, retry_failed=args.retry_failed)
@@ -131,12 +132,11 @@ def _executor(args: argparse.Namespace, images: int, *, watched: bool) -> Execut
         name = "pool" if watched or images >= FEW_IMAGES else "inline"
     if args.gpus_per_actor is not None and name != "ray":
         raise ValueError(f"--gpus-per-actor is for --executor ray, got --executor {name}")
-    limits = {} if args.timeout is None else {"timeout_s": args.timeout}
+    limits = _given(timeout_s=args.timeout)
     if name == "ray":
         from dico.cluster import RayExecutor
 
-        share = 1.0 if args.gpus_per_actor is None else args.gpus_per_actor
-        return RayExecutor(args.ray_address, args.num_workers, gpus_per_actor=share, **limits)
+        return RayExecutor(args.ray_address, args.num_workers, **limits, **_given(gpus_per_actor=args.gpus_per_actor))
     if name == "pool":
         from dico.executors.pool import PoolExecutor
 
@@ -148,6 +148,11 @@ def _executor(args: argparse.Namespace, images: int, *, watched: bool) -> Execut
     return InlineExecutor()
 
 
+def _given(**values: Any) -> dict[str, Any]:
+    """Those that were given: the others have their defaults where they are defined."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def positive(text: str) -> int:
     """The number in an argument, at least 1."""
     if not text.isdecimal() or int(text) < 1:
@@ -156,23 +161,22 @@ def positive(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if not 0 <= seconds < float("inf"):
+    if not 0 <= (seconds := _number(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number of seconds, or 0 for no limit, got {text!r}")
     return seconds
 
 
 def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1
-    if not 0 < share < float("inf"):
+    if not 0 < (share := _number(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number of GPUs above 0, such as 0.5, got {text!r}")
     return share
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def _shard_range(text: str) -> range:

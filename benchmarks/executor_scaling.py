@@ -46,7 +46,7 @@ FEW = 10
 
 
 class Watched:
-    """An executor that remembers when results came; what the session does is passed on."""
+    """An executor that remembers when results came."""
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
@@ -56,19 +56,28 @@ class Watched:
         return str(self.executor)
 
     @contextmanager
-    def session(self, job: Job) -> Iterator[Session]:
+    def session(self, job: Job) -> Iterator[WatchedSession]:
         """The executor's session, watched."""
         with self.executor.session(job) as session:
-            collect = session.collect
+            yield WatchedSession(session, self.times)
 
-            def watched(timeout_s: float) -> tuple[int, Result] | None:
-                found = collect(timeout_s)
-                if found is not None:
-                    self.times.append(time.perf_counter())
-                return found
 
-            session.collect = watched  # type: ignore[method-assign]
-            yield session
+class WatchedSession:
+    """A session that notes when results come."""
+
+    def __init__(self, session: Session, times: list[float]) -> None:
+        self.window = session.window
+        self.submit = session.submit
+        self.withdraw = session.withdraw
+        self._session = session
+        self._times = times
+
+    def collect(self, timeout_s: float) -> tuple[int, Result] | None:
+        """The session's next result."""
+        found = self._session.collect(timeout_s)
+        if found is not None:
+            self._times.append(time.perf_counter())
+        return found
 
 
 @dataclass(frozen=True)

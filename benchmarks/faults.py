@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +82,8 @@ def workers_killed(folder: Path, executor: str, *, images: int = 200, kills: int
         for i in range(kills):
             enough = (i + 1) * images // (kills + 1)
             _wait_until(lambda n=enough: len(begun(bench.attempts)) >= n, driver)
-            signal_quietly(begun(bench.attempts)[-1])
+            with suppress(ProcessLookupError):  # it may have ended by itself
+                os.kill(begun(bench.attempts)[-1], signal.SIGKILL)
         code = driver.wait()
     _check(code == 0, f"the driver ended with {code}")
     return bench.survival(f"{kills} workers killed", executor, allowed=kills)
@@ -186,11 +189,6 @@ def _write_expected(folder: Path, faults: dict[int, str]) -> None:
             _check(isinstance(outcome, Labelled), f"{entry.path} failed: {outcome}")
             if isinstance(outcome, Labelled):
                 writer.add(entry.index, outcome.row)
-
-
-def signal_quietly(pid: int) -> None:
-    """Kills a process; one that is gone already is no error."""
-    subprocess.run(["kill", "-9", str(pid)], check=False, stderr=subprocess.DEVNULL)
 
 
 def _wait_until(reached: Callable[[], bool], driver: subprocess.Popen[bytes]) -> None:

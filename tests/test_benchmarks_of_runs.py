@@ -37,11 +37,28 @@ def test_overhead(capsys):
     }
 
 
-def test_scaling(dev_data: Path, capsys, monkeypatch):
+def test_the_default_gives_equal_bytes_in_processes(dev_data: Path, capsys, monkeypatch):
     monkeypatch.setenv("DICO_DATA", str(dev_data.parent))
-    assert executor_scaling.main(["--images", "4", "--runs", "inline:1", "pool:1", "pool:2"]) == 0
+    assert executor_scaling.main(["--images", "5", "--runs", "inline:1", "pool:1", "pool:2"]) == 0
     figures = figures_of(capsys.readouterr().out)
     assert figures["runs with equal bytes"] == 3 and figures["pool: two workers / one"] > 0
+
+
+@pytest.mark.ray
+def test_the_default_gives_equal_bytes_under_ray(dev_data: Path, capsys, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("DICO_DATA", str(dev_data.parent))
+    assert executor_scaling.main(["--images", "5", "--runs", "inline:1", "ray:2"]) == 0
+    assert figures_of(capsys.readouterr().out)["runs with equal bytes"] == 2
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_default_gives_equal_bytes_on_64_photographs(dev_data: Path, capsys, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("DICO_DATA", str(dev_data.parent))
+    assert executor_scaling.main([]) == 0
+    assert figures_of(capsys.readouterr().out)["runs with equal bytes"] == 5
 
 
 def test_scaling_without_photographs_is_skipped(tmp_path, monkeypatch, capsys):

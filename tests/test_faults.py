@@ -28,26 +28,22 @@ def check(survival: Survival, recorded: tuple[str, ...] = ()) -> None:
     assert survival.lossless
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_the_driver_is_killed(tmp_path, executor):
-    check(driver_killed(tmp_path, executor, images=40, kills=1))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_the_driver_is_killed_four_times(tmp_path, executor):
-    check(driver_killed(tmp_path, executor))
+LENGTHS = [
+    pytest.param({"images": 60, "kills": 1}, id="short"),
+    pytest.param({}, marks=pytest.mark.slow, id="200 images"),
+]
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_workers_are_killed(tmp_path, executor):
-    check(workers_killed(tmp_path, executor, images=60))
+@pytest.mark.parametrize("length", LENGTHS)
+def test_the_driver_is_killed(tmp_path, executor, length):
+    check(driver_killed(tmp_path, executor, **length))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_workers_are_killed_in_a_longer_run(tmp_path, executor):
-    check(workers_killed(tmp_path, executor))
+@pytest.mark.parametrize("length", LENGTHS)
+def test_workers_are_killed(tmp_path, executor, length):
+    check(workers_killed(tmp_path, executor, **length))
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

@@ -48,16 +48,16 @@ def finish(store: MaskStore, failing: tuple[int, ...] = (), *, retry_failed: boo
 def test_failed_images_are_pending_again(store):
     with store.writer() as writer:
         assert list(writer.pending()) == [5, 13, 14]
-        assert (writer.pending_count, writer.failed) == (3, 4)
+        assert (writer.count_pending(), writer.failed) == (3, 4)
     with store.writer(retry_failed=True) as writer:
-        assert (writer.pending_count, writer.failed) == (7, 4)
+        assert (writer.count_pending(), writer.failed) == (7, 4)
         assert writer.is_done(0) and not writer.is_done(1)
         assert list(writer.pending()) == [1, 2, 5, 6, 12, 13, 14]
-        assert (writer.pending_count, writer.failed) == (7, 0)
+        assert (writer.count_pending(), writer.failed) == (7, 0)
         writer.write(12, masks_of(12))
         assert not writer.write(12, masks_of(12))
         writer.fail(Failure(13, "sub/013 ü.jpg", "error", "now"))
-        assert (writer.pending_count, writer.failed) == (5, 1)
+        assert (writer.count_pending(), writer.failed) == (5, 1)
         assert list(writer.pending()) == [1, 2, 5, 6, 14]
 
 
@@ -81,7 +81,7 @@ def test_only_the_shards_of_the_range_are_opened_again(store):
     before = shard_bytes(store)
     with store.writer(range(1, 3), retry_failed=True) as writer:
         assert list(writer.pending()) == [5, 6]
-        assert writer.pending_count == 2
+        assert writer.count_pending() == 2
     after = shard_bytes(store)
     assert {name for name in before if before[name] != after.get(name)} == {"000001.journal"}
     assert [failure.index for failure in store.failures()] == [1, 2, 12]
@@ -93,6 +93,47 @@ def test_shards_that_a_retry_did_not_come_to_stay_as_they_were(store):
     assert [row.index for row in store] == [0, 3, 4, 6, 7, 8, 9, 10, 11, 12]
     assert [row.index for row in store if row.status == "failed"] == [6, 12]
     assert [failure.index for failure in store.failures()] == [6, 12]
+
+
+@pytest.mark.parametrize(
+    ("stop", "pending", "failed_left", "changed"),
+    [
+        (0, [], [1, 2, 6, 12], set()),
+        (1, [], [1, 2, 6, 12], set()),
+        (2, [1], [2, 6, 12], {"000000"}),
+        (4, [1, 2], [6, 12], {"000000"}),
+        (6, [1, 2, 5], [6, 12], {"000000"}),
+        (11, [1, 2, 5, 6], [12], {"000000", "000001"}),
+        (99, [1, 2, 5, 6, 12, 13, 14], [], {"000000", "000001", "000003"}),
+    ],
+)
+def test_a_retry_up_to_an_index_gives_up_no_row_beyond_it(store, stop, pending, failed_left, changed):
+    before = shard_bytes(store)
+    with store.writer(retry_failed=True) as writer:
+        assert writer.count_pending(stop) == len(pending)
+        assert list(writer.pending(stop)) == pending
+        assert writer.count_pending(stop) == len(pending)
+        assert (writer.count_pending(), writer.failed) == (7, len(failed_left))
+    assert [row.index for row in store if row.status == "failed"] == failed_left
+    assert [failure.index for failure in store.failures()] == failed_left
+    assert {name[:6] for name in before if shard_bytes(store).get(name) != before[name]} == changed
+    assert store.verify().problems == ()
+
+
+def test_a_retry_that_is_taken_further_drops_what_it_wrote_nowhere(store, never_failed):
+    """A shard whose failures are given up in two steps, complete between them."""
+    with store.writer(retry_failed=True) as writer:
+        assert list(writer.pending(2)) == [1]
+        writer.fail(Failure(1, "sub/001 ü.jpg", "error", "again"))
+        assert (writer.failed, writer.count_pending(4)) == (4, 1)
+        assert list(writer.pending(2)) == []
+        assert list(writer.pending(4)) == [2]
+        writer.write(2, masks_of(2))
+        assert list(writer.pending()) == [5, 6, 12, 13, 14]
+        assert (writer.failed, writer.count_pending()) == (1, 5)
+    assert [(failure.index, failure.error) for failure in store.failures()] == [(1, "again")]
+    finish(store)
+    assert shard_bytes(store) == never_failed
 
 
 def test_a_story_of_an_image_that_was_mended_goes_when_the_retry_was_killed(store, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from dico.store.errors import StoreError
 from dico.store.journal import Journal, write_journal
 from dico.store.rows import row_key
@@ -14,7 +16,7 @@ class OpenShard:
     """Takes up what the journal of a shard holds.
 
     Args:
-        files: The shard's files. A meta that is there is removed: it is of rows that are damaged, or reopened.
+        files: The shard's files. A meta that is there is removed: it is of rows that are damaged, or given up.
         indices: The images of the shard.
 
     Attributes:
@@ -38,13 +40,13 @@ class OpenShard:
         files.meta.unlink(missing_ok=True)
 
     @classmethod
-    def reopened(cls, files: ShardFiles, indices: range) -> OpenShard:
-        """A shard whose failed images are to be tried again: it keeps the rows of the others.
+    def without(cls, given_up: Container[int], files: ShardFiles, indices: range) -> OpenShard:
+        """A shard, complete or not, that gives up the rows of some images and keeps those of the others.
 
-        Killed at any point, the shard has its good rows: the journal is whole before the meta goes, and while there is
-        a meta, the journal is not asked.
+        Killed at any point, the shard has the others' rows: the journal is whole before the meta goes, and while there
+        is a meta, the journal is not asked.
         """
-        write_journal(files.journal, [line for line in files.read_rows() if not row_key(line)[1]])
+        write_journal(files.journal, [line for line in files.read_rows() if row_key(line)[0] not in given_up])
         return cls(files, indices)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +31,8 @@ class StoreWriter:
         folder: The store's folder.
         manifest: The store's manifest.
         shards: The shards to write, in steps of 1; None for all. The images of the others are none of this writer's.
-        retry_failed: Whether images that failed are to be tried again: they are pending, too. A shard gives up its
-            failed rows when :meth:`pending` comes to it; the shards that it did not come to stay as they were.
+        retry_failed: Whether images that failed before are to be tried again: they are pending, too. A shard gives up
+            these rows when :meth:`pending` comes to it; what it did not come to stays as it was.
 
     Attributes:
         shards: The shards that are written.
@@ -64,8 +64,8 @@ class StoreWriter:
         self._failures = FailureLog(folder)
         self._failed_of_done: dict[int, int] = {}
         self._open_shards: dict[int, OpenShard] = {}
-        self._to_reopen: set[int] = set()
-        self._pending = 0
+        # Shards with failures to try again, and the index from which on these still have their rows.
+        self._retry_from: dict[int, int] = {}
 
     def __enter__(self) -> StoreWriter:
         self._lock.__enter__()
@@ -89,20 +89,24 @@ class StoreWriter:
     def is_done(self, index: int) -> bool:
         """Whether the image is one of this writer's shards and has its row, of masks or of a failure that stands."""
         shard = index // self.manifest.shard_size
-        self._reopen(shard)
+        self._give_up_failures(shard, index + 1)
         return shard in self._failed_of_done or (shard in self._open_shards and self._open_shards[shard].has(index))
 
-    def pending(self) -> Iterator[int]:
-        """Yields the indices of these shards that have no row yet, in order, looking at each when its turn comes."""
-        for shard in self.shards:
-            self._reopen(shard)
-            if shard not in self._failed_of_done:
-                yield from (index for index in self.manifest.shard_indices(shard) if not self.is_done(index))
+    def pending(self, stop: int | None = None) -> Iterator[int]:
+        """Yields the indices of these shards that have no row yet, in order, looking at each when its turn comes.
 
-    @property
-    def pending_count(self) -> int:
-        """How many images of these shards have no row, or one of a failure that is to be tried again."""
-        return self._pending
+        Args:
+            stop: Only indices below this one, and of the others no row of a failure is given up. None for all.
+        """
+        for indices in self._indices_by_shard(stop):
+            shard = indices.start // self.manifest.shard_size
+            self._give_up_failures(shard, indices.stop)
+            if shard not in self._failed_of_done:
+                yield from (index for index in indices if not self.is_done(index))
+
+    def count_pending(self, stop: int | None = None) -> int:
+        """How many indices :meth:`pending` would yield; no row is given up by counting."""
+        return sum(map(self._count_pending, self._indices_by_shard(stop)))
 
     def heartbeat(self) -> None:
         """Tells writers on other machines that this one lives; to be called every few minutes at least.
@@ -149,7 +153,6 @@ class StoreWriter:
             self._open_shards[shard] = self._open(shard)
         self._open_shards[shard].append(index, row, failed=failed)
         self.failed += failed
-        self._pending -= 1
         self._complete_if_full(shard)
         return True
 
@@ -167,16 +170,44 @@ class StoreWriter:
     def _open(self, shard: int) -> OpenShard:
         return OpenShard(ShardFiles.of(self.folder, shard), self.manifest.shard_indices(shard))
 
-    def _reopen(self, shard: int) -> None:
-        if shard not in self._to_reopen:
+    def _indices_by_shard(self, stop: int | None) -> Iterator[range]:
+        """Yields the indices of each shard, as far as they are below ``stop``."""
+        for indices in map(self.manifest.shard_indices, self.shards):
+            if stop is not None and stop <= indices.start:
+                return
+            yield indices if stop is None else range(indices.start, min(stop, indices.stop))
+
+    def _count_pending(self, indices: range) -> int:
+        """How many of the first images of a shard are pending."""
+        shard = indices.start // self.manifest.shard_size
+        untouched = self._retry_from.get(shard) == indices.start and indices == self.manifest.shard_indices(shard)
+        if untouched and shard in self._failed_of_done:
+            return self._failed_of_done[shard]  # as a rule; reading the shard takes a while
+        to_retry = len(self._to_retry(shard, indices.stop))
+        if shard in self._failed_of_done:
+            return to_retry
+        opened = self._open_shards.get(shard)
+        return to_retry + (len(indices) if opened is None else sum(not opened.has(index) for index in indices))
+
+    def _to_retry(self, shard: int, stop: int) -> set[int]:
+        """The images of a shard, below an index, that failed before and were not given up yet."""
+        if stop <= (start := self._retry_from.get(shard, stop)):
+            return set()
+        return self._failed_indices(shard).intersection(range(start, stop))
+
+    def _give_up_failures(self, shard: int, stop: int) -> None:
+        """Drops the rows of the images that are to be tried again, below an index, from a shard."""
+        given_up = self._to_retry(shard, stop)
+        if shard in self._retry_from:
+            self._retry_from[shard] = max(stop, self._retry_from[shard])
+        if not given_up:
             return
-        self._to_reopen.discard(shard)
+        self.failed -= len(given_up)
+        self._failed_of_done.pop(shard, None)
         if shard in self._open_shards:
-            self.failed -= self._open_shards.pop(shard).failed
-        else:
-            self.failed -= self._failed_of_done.pop(shard)
+            self._open_shards[shard].close()
         files, indices = ShardFiles.of(self.folder, shard), self.manifest.shard_indices(shard)
-        self._open_shards[shard] = OpenShard.reopened(files, indices)
+        self._open_shards[shard] = OpenShard.without(given_up, files, indices)
 
     def _complete_if_full(self, shard: int) -> None:
         opened = self._open_shards[shard]
@@ -207,43 +238,41 @@ class StoreWriter:
 
     def _recover_shard(self, shard: int) -> None:
         files = ShardFiles.of(self.folder, shard)
-        images = len(self.manifest.shard_indices(shard))
         if meta := files.done_meta():
-            self._failed_of_done[shard] = meta.failed
+            self._failed_of_done[shard] = failed = meta.failed
             files.journal.unlink(missing_ok=True)
         else:
             if files.meta.exists():
                 self.damaged_shards.append(shard)
             if not files.journal.exists():
-                self._pending += images
                 return
             self._open_shards[shard] = opened = self._open(shard)
-            self._pending += images - opened.rows
+            failed = opened.failed
             self._complete_if_full(shard)
-        failed = self._open_shards[shard].failed if shard in self._open_shards else self._failed_of_done[shard]
         self.failed += failed
         if self._retry_failed and failed:
-            self._to_reopen.add(shard)
-            self._pending += failed
+            self._retry_from[shard] = self.manifest.shard_indices(shard).start
 
     def _standing(self, failures: list[Failure]) -> list[Failure]:
         """The failures without those of these shards whose image has no failed row (any more)."""
         standing = []
         for shard, told in groupby(failures, lambda failure: failure.index // self.manifest.shard_size):
             of_shard = list(told)
-            if shard in self.shards:
-                failed = self._failed_indices(shard, len(of_shard))
+            # As a rule a complete shard has as many failures as are told of it; reading it takes a while.
+            if shard in self.shards and len(of_shard) != self._failed_of_done.get(shard):
+                failed = self._failed_indices(shard)
                 of_shard = [failure for failure in of_shard if failure.index in failed]
             standing += of_shard
         return standing
 
-    def _failed_indices(self, shard: int, expected: int) -> Container[int]:
+    def _failed_indices(self, shard: int) -> set[int]:
+        """The images of a shard that have the row of a failure."""
         if shard in self._open_shards:
             return self._open_shards[shard].failed_indices()
-        if self._failed_of_done.get(shard, 0) in (0, expected):  # as a rule; reading the shard takes a while
-            return self.manifest.shard_indices(shard) if self._failed_of_done.get(shard, 0) else ()
-        lines = ShardFiles.of(self.folder, shard).read_rows()
-        return {index for index, failed in map(row_key, lines) if failed}
+        if not self._failed_of_done.get(shard):
+            return set()
+        rows = map(row_key, ShardFiles.of(self.folder, shard).read_rows())
+        return {index for index, failed in rows if failed}
 
     def _close(self) -> None:
         try:

@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
     },
 }
-TRAINING_OF_DICO = {"config", "image", "masks", "store"}
+TRAINING_OF_DICO = {"atomic", "config", "image", "masks", "store"}
 ONLY_IN = {"ray": "dico/cluster/", "detectron2": "training/engine/detectron2.py"}
 NOT_ON_IMPORT = ("torch", "transformers", "ray", "detectron2", "pyarrow", "supervision", "matplotlib")
 NO_FILES = {"utils", "util", "misc", "common", "helpers", "helper"}

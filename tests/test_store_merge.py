@@ -75,7 +75,6 @@ def test_parts_of_one_job_are_the_job(tmp_path, whole, ranges):
     assert store.failures_path.read_bytes() == whole.failures_path.read_bytes()
     assert (store.path / "manifest.jsonl").read_bytes() == (whole.path / "manifest.jsonl").read_bytes()
     assert (report.images, report.done, report.failed, report.pending) == (15, 12, 3, 0)
-    assert report.shared == 15 * (len(ranges) - 1)
     assert store.verify().problems == ()
     assert before == [shard_bytes(source) for source in sources if (source.path / "shards").exists()]
 
@@ -83,7 +82,7 @@ def test_parts_of_one_job_are_the_job(tmp_path, whole, ranges):
 def test_parts_that_are_not_done_give_what_they_have(tmp_path):
     sources = [part(tmp_path / "0", range(0, 6)), part(tmp_path / "1", range(9, 12))]
     report = merge_stores(sources, tmp_path / "out")
-    assert str(report) == (f"{tmp_path / 'out'}: 15 images, 8 done, 1 failed, 6 to do; 15 are listed by several stores")
+    assert str(report) == f"{tmp_path / 'out'}: 15 images, 8 done, 1 failed, 6 to do"
     store = MaskStore.open(tmp_path / "out")
     assert [row.index for row in store] == [0, 1, 2, 3, 4, 5, 9, 10, 11]
     assert store.verify().problems == ()
@@ -126,7 +125,7 @@ def test_stores_of_several_folders_are_sorted_by_path(tmp_path):
     }
     assert store.failures() == [Failure(3, "b/y ü.jpg", "error", "broken")]
     assert store.verify().problems == ()
-    assert (report.images, report.done, report.failed, report.pending, report.shared) == (5, 3, 1, 1, 0)
+    assert (report.images, report.done, report.failed, report.pending) == (5, 3, 1, 1)
 
 
 def test_stores_of_halves_of_a_folder_are_the_store_of_the_folder(tmp_path):
@@ -143,10 +142,9 @@ def test_stores_of_halves_of_a_folder_are_the_store_of_the_folder(tmp_path):
             for k, half in enumerate(halves)
         ]
         output = tmp_path / f"out{halves[0][:2]}"
-        report = merge_stores(sources, output)
+        merge_stores(sources, output)
         assert shard_bytes(MaskStore.open(output)) == shard_bytes(whole)
         assert MaskStore.open(output).manifest == whole.manifest
-        assert report.shared == sum(map(len, halves)) - 21
 
 
 def test_a_whole_shard_of_a_deeper_folder_gets_its_paths(tmp_path):
@@ -183,9 +181,8 @@ def test_an_image_that_changed_has_the_size_of_the_row_that_is_kept(tmp_path):
     assert [entry.bytes for entry in store.manifest.entries] == [2, 1, 1, 1]
     assert contents(store) == {"a": masks_of(4), "c": masks_of(1), "d": "error"}
     replaced = replace(manifests[0], entries=manifests[0].entries[:3])  # another listing, so that they are sorted in
-    report = merge_stores([labelled(tmp_path / "3", replaced, {}), sources[1]], tmp_path / "out2")
+    merge_stores([labelled(tmp_path / "3", replaced, {}), sources[1]], tmp_path / "out2")
     assert [entry.bytes for entry in MaskStore.open(tmp_path / "out2").manifest.entries] == [2, 1, 2, 2]
-    assert report.shared == 3
 
 
 def test_a_row_moves_without_its_masks_being_read():
@@ -265,6 +262,32 @@ def test_an_interrupted_merge_is_not_gone_on_with_by_a_run_and_is_done_again(tmp
     assert not (tmp_path / "out" / "merging").exists()
     with MaskStore.open(tmp_path / "out").writer() as writer:
         assert list(writer.pending()) == []
+
+
+def test_stories_are_written_with_their_shard_and_no_file_of_a_merge_that_was_killed_stays(tmp_path, monkeypatch):
+    manifest = listing("/data", dict.fromkeys("abcdefgh", 1))
+    source = labelled(tmp_path / "0", manifest, {"a": "broken" * 10_000, "e": 4})
+    left = tmp_path / "out" / ".failures.jsonl.1.tmp"
+    write = merging._write
+
+    def killed(store: MaskStore, shard: int, *args: object) -> list[Failure]:
+        if shard == 1:
+            (temporary,) = store.path.glob(".failures.jsonl.*.tmp")
+            assert temporary.stat().st_size > 50_000
+            shutil.copy(temporary, left)
+            shutil.copy(temporary, store.path / "shards" / ".000001.journal.1.tmp")
+            raise KeyboardInterrupt
+        return write(store, shard, *args)
+
+    monkeypatch.setattr(merging, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        merge_stores([source], tmp_path / "out")
+    monkeypatch.undo()
+    assert left.exists()
+    merge_stores([source], tmp_path / "out")
+    store = MaskStore.open(tmp_path / "out")
+    assert store.failures() == source.failures()
+    assert not [path.name for path in store.path.rglob(".*")]
 
 
 def test_what_an_interrupted_merge_wrote_of_stores_that_changed_is_replaced(tmp_path, whole):

@@ -12,6 +12,7 @@ from dico.atomic import atomic_file
 from dico.store.creation import MERGING, has_rows, refuse_when_replaced
 from dico.store.errors import StoreError
 from dico.store.journal import write_journal
+from dico.store.leftovers import remove_leftovers
 from dico.store.lock import ShardLock
 from dico.store.manifest import Manifest, config_differences
 from dico.store.mask_store import MaskStore
@@ -31,7 +32,6 @@ class MergeReport:
         done: Images that have masks.
         failed: Images that failed, and that have masks in no store.
         pending: Images without a row in any store.
-        shared: Images that are listed by more than one store.
     """
 
     output: Path
@@ -39,13 +39,10 @@ class MergeReport:
     done: int
     failed: int
     pending: int
-    shared: int
 
     def __str__(self) -> str:
-        of_several = f"; {self.shared:,} are listed by several stores" if self.shared else ""
         return (
-            f"{self.output}: {self.images:,} images, {self.done:,} done, {self.failed:,} failed,"
-            f" {self.pending:,} to do{of_several}"
+            f"{self.output}: {self.images:,} images, {self.done:,} done, {self.failed:,} failed, {self.pending:,} to do"
         )
 
 
@@ -56,7 +53,7 @@ def merge_stores(sources: Sequence[MaskStore], output: str | Path) -> MergeRepor
     listing, each with some of its shards, so become the store that one run would have written, byte for byte. Of an
     image that is in several stores, a row of masks goes before one of a failure; of equals, the first store's is taken.
     The size that the image is listed with is the one from where its row is. Shards are as long as the first store's. In
-    memory there is the one shard that is being written.
+    memory there are the one shard that is being written, and the failures of each store.
 
     Args:
         sources: At least one store, finished or not, all of one configuration. They are only read.
@@ -78,22 +75,20 @@ def merge_stores(sources: Sequence[MaskStore], output: str | Path) -> MergeRepor
     if folder.is_dir() and has_rows(folder) and not (folder / MERGING).exists():
         raise StoreError(f"{folder} has labels already; OUTPUT must be a new or an empty folder")
     union = Union.of([store.manifest for store in sources])
-    store = MaskStore.create(folder, _manifest(sources, union))
     parts = [Part(source) for source in sources]
+    store = MaskStore.create(folder, _manifest(parts, union))
     with ShardLock(folder, range(max(1, store.manifest.shards))) as lock:
         refuse_when_replaced(folder, store.manifest)
         (folder / MERGING).touch()
         (folder / "shards").mkdir(exist_ok=True)
-        failures: list[Failure] = []
-        for shard in range(store.manifest.shards):
-            lock.touch()
-            failures += _write(store, shard, parts, union)
-        with atomic_file(store.failures_path) as temporary:
-            temporary.write_bytes(b"".join(map(encode_failure, failures)))
+        remove_leftovers(folder, lock.shards)
+        with atomic_file(store.failures_path) as temporary, open(temporary, "wb") as stories:
+            for shard in range(store.manifest.shards):
+                lock.touch()
+                stories.writelines(map(encode_failure, _write(store, shard, parts, union)))
         (folder / MERGING).unlink()
     status = store.status()
-    shared = sum(map(len, union.targets)) - len(union.entries)
-    return MergeReport(folder, status.images, status.done, status.failed, status.pending, shared)
+    return MergeReport(folder, status.images, status.done, status.failed, status.pending)
 
 
 def _refuse_other_configurations(stores: Sequence[MaskStore]) -> None:
@@ -108,14 +103,13 @@ def _refuse_other_configurations(stores: Sequence[MaskStore]) -> None:
             )
 
 
-def _manifest(sources: Sequence[MaskStore], union: Union) -> Manifest:
-    parts = [Part(source) for source in sources]
+def _manifest(parts: Sequence[Part], union: Union) -> Manifest:
     sizes = {}
     for target in union.disputed:  # the size goes with the row that is kept
         holders = [(parts[i], index) for i, index in union.sources(target)]
         part, index = min(holders, key=lambda holder: holder[0].rank(holder[1]))
         sizes[target] = part.store.manifest.entries[index].bytes
-    first = sources[0].manifest
+    first = parts[0].store.manifest
     return Manifest(union.root, union.entries.with_sizes(sizes), first.config, first.config_hash, first.shard_size)
 
 

@@ -36,6 +36,7 @@ class Part:
     def __init__(self, store: MaskStore) -> None:
         self.store = store
         self._shard = -1
+        self._stop = 0
         self._rows: Iterator[PartRow] = iter(())
         self._ahead: PartRow | None = None
 
@@ -45,7 +46,13 @@ class Part:
         return {failure.index: failure for failure in self.store.failures()}
 
     def rows(self, indices: range) -> Iterator[PartRow]:
-        """Yields the rows of those images that have one, in order. One range must follow the other: nothing is kept."""
+        """Yields the rows of those images that have one, in order.
+
+        One range is to follow the other: nothing is kept, and a shard is read again for a range that does not.
+        """
+        if indices.start < self._stop:
+            self._shard = -1
+        self._stop = indices.stop
         for shard in self._shards(indices):
             if shard != self._shard:
                 self._shard, self._ahead = shard, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -11,14 +10,13 @@ from types import TracebackType
 from dico.masks import MaskSet
 from dico.store.creation import MERGING, refuse_when_replaced
 from dico.store.errors import StoreError
-from dico.store.failures import FAILURES, FailureLog
+from dico.store.failures import FailureLog
+from dico.store.leftovers import remove_leftovers
 from dico.store.lock import ShardLock, guard
-from dico.store.manifest import MANIFEST, Manifest
+from dico.store.manifest import Manifest
 from dico.store.open_shard import OpenShard
 from dico.store.rows import Failure, encode_failed_row, encode_row, row_key
 from dico.store.shards import ShardFiles
-
-_LEFT_OVER = re.compile(r"\.(\d{6,})\..+\.tmp")
 
 
 class StoreWriter:
@@ -225,13 +223,7 @@ class StoreWriter:
                     f"{self.folder} is not whole, as the merge that wrote it was interrupted; merge again, or remove"
                     f" {self.folder / MERGING} to label what is missing"
                 )
-            for pattern in (f".{MANIFEST}.*.tmp", f".{FAILURES}.*.tmp"):
-                for leftover in self.folder.glob(pattern):
-                    leftover.unlink()
-        # Of these shards only: another writer is about to rename what looks the same.
-        for leftover in (self.folder / "shards").glob(".*.tmp"):
-            if (match := _LEFT_OVER.fullmatch(leftover.name)) and int(match[1]) in self.shards:
-                leftover.unlink()
+        remove_leftovers(self.folder, self.shards)
         for shard in self.shards:
             self._recover_shard(shard)
         self._failures.keep(self._standing)

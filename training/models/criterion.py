@@ -5,7 +5,8 @@ Matched masks alone are looked at; the pass that chooses the points keeps no gra
 
 Source: Cheng et al. 2022 (Mask2Former), Sec. 3.2 and 3.3; Kirillov et al. 2020 (PointRend), Sec. 3.1, for the points;
 Wang et al. 2023 (CutLER), Sec. 3.3, for DropLoss. Deviation: the masks and layers of an image share their points
-(:mod:`training.models.points`), each of which is drawn as published.
+(:mod:`training.models.points`), each of which is drawn as published; and the class loss, too, is divided by what it is
+divided by on average over workers, so that several of them give the gradients of one.
 
 Axes: L layers, B images, Q queries, N targets and M matched pairs of an image, K points, h w cells of a prediction.
 """
@@ -31,9 +32,9 @@ class Losses:
     """The three losses of every layer, the first layer's first, without their weights.
 
     Attributes:
-        class_L: float32 (L,): cross-entropy of object and no object.
-        mask_L: float32 (L,): binary cross-entropy at points, a target.
-        dice_L: float32 (L,): dice loss at points, a target.
+        class_L: float32 (L,): cross-entropy of object and no object, averaged over queries with their weights.
+        mask_L: float32 (L,): binary cross-entropy at points, averaged over targets.
+        dice_L: float32 (L,): dice loss at points, averaged over targets.
         total: float32 (): the weighted sum of all; what training lowers.
     """
 
@@ -111,9 +112,12 @@ class Criterion:
                 for matched_Q, of_layer in zip(matched_LBQ[:, image], pairs, strict=True):
                     matched_Q[of_layer.query_M] = True
                 mask_losses.append(losses_L2)
-            count = masks_a_worker(sum(map(len, targets)), device)
-            mask_L, dice_L = (torch.stack(mask_losses).sum(dim=0) / count).unbind(dim=1)
-            class_L = class_loss(class_logits_LBQ2, matched_LBQ, self.config.no_object_weight)
+            mask_sum_L, dice_sum_L = torch.stack(mask_losses).sum(dim=0).unbind(dim=1)
+            class_sum_L, class_weight_L = class_loss(class_logits_LBQ2, matched_LBQ, self.config.no_object_weight)
+            masks = class_weight_L.new_tensor([sum(map(len, targets))])
+            masks, class_weight_L = averaged_over_workers(torch.cat((masks, class_weight_L))).tensor_split((1,))
+            masks = masks.clamp(min=1)
+        class_L, mask_L, dice_L = class_sum_L / class_weight_L, mask_sum_L / masks, dice_sum_L / masks
         weights = self.config
         total = (weights.class_weight * class_L + weights.mask_weight * mask_L + weights.dice_weight * dice_L).sum()
         if not total.isfinite():
@@ -151,8 +155,8 @@ class Criterion:
         ]
 
 
-def class_loss(class_logits_LBQ2: Tensor, matched_LBQ: Tensor, no_object_weight: float) -> Tensor:
-    """Cross-entropy of object and no object, averaged with weights over all queries of the batch.
+def class_loss(class_logits_LBQ2: Tensor, matched_LBQ: Tensor, no_object_weight: float) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of object and no object, summed with weights over all queries of the batch.
 
     Args:
         class_logits_LBQ2: Object, no object.
@@ -160,29 +164,28 @@ def class_loss(class_logits_LBQ2: Tensor, matched_LBQ: Tensor, no_object_weight:
         no_object_weight: What a query without one counts; one with a target counts 1.
 
     Returns:
-        float32 (L,).
+        float32 (L,) twice: the sums, and the sums of the weights.
     """
     log_probability_LBQ2 = class_logits_LBQ2.float().log_softmax(dim=3)
     right_LBQ = torch.where(matched_LBQ, log_probability_LBQ2[..., OBJECT], log_probability_LBQ2[..., NO_OBJECT])
     weight_LBQ = torch.where(matched_LBQ, 1.0, no_object_weight)
-    return -(weight_LBQ * right_LBQ).sum(dim=(1, 2)) / weight_LBQ.sum(dim=(1, 2))
+    return -(weight_LBQ * right_LBQ).sum(dim=(1, 2)), weight_LBQ.sum(dim=(1, 2))
 
 
-def masks_a_worker(masks: int, device: torch.device) -> Tensor:
-    """The number of targets, averaged over all workers, so that a mask counts the same wherever it is.
+def averaged_over_workers(counts: Tensor) -> Tensor:
+    """Counts of this worker's batch, averaged over all workers when there are several.
+
+    What losses are divided by must be equal everywhere: then the average of the workers' gradients is the gradient of
+    one process with all images, and a mask counts the same whatever else is in its batch.
 
     Args:
-        masks: The number of targets of this worker's batch.
-        device: Where its model is.
-
-    Returns:
-        float32 (), at least 1.
+        counts: Numbers; every worker gives as many.
     """
-    count = torch.tensor(float(masks), device=device)
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(count)
-        count /= distributed.get_world_size()
-    return count.clamp(min=1)
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return counts
+    total = counts.clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
 
 
 def _class_logits(output: Output | FactoredOutput) -> Tensor:

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -53,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run_command: Callable[[argparse.Namespace], int] = args.run
         return run_command(args)
+    except BrokenPipeError:  # who reads what is printed has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
     except KeyboardInterrupt:
         print("dico: left at once; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED

@@ -175,7 +175,7 @@ def _open(stream: IO[bytes], file: Path) -> ImageFile:
             continue  # the signature fits and the header does not: Pillow's way to say "not mine"
     if prefix[4:8] == b"ftyp":
         raise ImageError(f"{file} is HEIC or another kind that is not read; convert it to JPEG")
-    raise ImageError(f"{file} is not an image that is read ({', '.join(FORMATS)}); remove it or convert it")
+    raise ImageError(f"{file} is not an image that is read ({', '.join(FORMATS)}); put one of these in its place")
 
 
 def _turn_upright(picture: PIL.Image.Image) -> PIL.Image.Image:

@@ -87,15 +87,14 @@ def label(args: argparse.Namespace) -> int:
     from dico.job import PipelineJob
     from dico.run import RunOptions, run
     from dico.store import Manifest, MaskStore
-    from dico.store.lock import LOCKS
-    from dico.store.manifest import SHARD_SIZE
+    from dico.store.guard import LOCKS
 
     manifest = Manifest.of_files(
         list_image_names(args.input),
         root=Path(args.input) if Path(args.input).is_dir() else None,
         config=config.to_dict(),
         config_hash=config.hash(),
-        shard_size=args.shard_size or SHARD_SIZE,
+        shard_size=args.shard_size or _shard_size(args.output),
     )
     options = RunOptions(
         limit=args.limit,
@@ -108,8 +107,7 @@ def label(args: argparse.Namespace) -> int:
     job = PipelineJob(config)
     job.check()  # before there is a store
     images = min(len(manifest.entries), args.limit or len(manifest.entries))
-    # A lock that is there was left by a run that died, perhaps over an image (or is of one that shares the work): workers
-    # can be watched.
+    # A lock that is there was left by a run that died, perhaps over an image (or is of one that shares the work).
     died = any((Path(args.output) / LOCKS).glob("*.lock"))
     executor = _executor(args, images, watched=died)
     store = MaskStore.create(args.output, manifest, retry_failed=args.retry_failed)
@@ -146,6 +144,17 @@ def _executor(args: argparse.Namespace, images: int, *, watched: bool) -> Execut
     from dico.executors import InlineExecutor
 
     return InlineExecutor()
+
+
+def _shard_size(output: str) -> int:
+    """That of the store which is to be gone on with, or the usual one."""
+    from dico.store import MaskStore
+    from dico.store.manifest import SHARD_SIZE
+
+    try:
+        return MaskStore.open(output).manifest.shard_size
+    except FileNotFoundError:
+        return SHARD_SIZE
 
 
 def _given(**values: Any) -> dict[str, Any]:

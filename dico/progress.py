@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -29,13 +30,15 @@ class Progress:
         self._total = total
         self._found_done = found_done
         self._run_log = run_log
-        self._as_lines = shown and not sys.stderr.isatty()
+        # Some terminals, of containers and scripts, have no width, and a bar has no place there.
+        as_bar = shown and sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+        self._as_lines = shown and not as_bar
         self._bar = tqdm(
             total=total,
             initial=found_done,
             unit=" images",
             file=sys.stderr,
-            disable=not (shown and sys.stderr.isatty()),
+            disable=not as_bar,
             dynamic_ncols=True,
         )
         self._started = self._last_line = time.monotonic()

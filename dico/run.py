@@ -6,8 +6,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import takewhile
+from dataclasses import dataclass, replace
 
 from dico.executors import Executor, InlineExecutor, Session
 from dico.interrupt import Interrupt
@@ -16,13 +15,14 @@ from dico.progress import Progress
 from dico.run_log import RunLog
 from dico.run_summary import RunSummary, Tally
 from dico.store import Failure, MaskStore, StoreWriter
-from dico.task import Failed, Lost, Outcome, Task
+from dico.task import Failed, Labelled, Lost, Outcome, Task
+from dico.version import dico_version
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 """How often Ctrl-C and the clock are looked at while nothing comes."""
-MAX_STRAYS = 10
+MAX_BLAMELESS = 10
 """A task that went down with so many machines is blamed after all."""
 
 
@@ -89,12 +89,11 @@ def run(
     ):
         if writer.damaged_shards:
             log.warning("shards %s of %s are damaged and are labelled again", writer.damaged_shards, store.path)
-        last = len(store.manifest.entries) if options.limit is None else options.limit
         images = sum(len(store.manifest.shard_indices(shard)) for shard in writer.shards)
-        pending = writer.pending_count
-        to_do = pending if options.limit is None else sum(1 for _ in _below(last, writer.pending()))
+        found_done = images - writer.count_pending()
+        to_do = writer.count_pending(options.limit)
         run_log.write(
-            f"{to_do:,} images to label, {images - pending:,} done before; {executor}; configuration"
+            f"dico {dico_version()}: {to_do:,} images to label, {found_done:,} done before; {executor}; configuration"
             f" {store.manifest.config_hash}; {options}"
         )
 
@@ -103,27 +102,26 @@ def run(
 
         with (
             executor.session(job) as session,
-            Progress(to_do + images - pending, images - pending, run_log=run_log, shown=options.show_progress) as shown,
+            Progress(found_done + to_do, found_done, run_log=run_log, shown=options.show_progress) as shown,
         ):
-            todo = _Queue(_below(last, writer.pending()), gap=store.manifest.shard_size)
-            crew = _Crew(session, store, max_crashes=options.max_crashes)
-            for result in crew.results(todo, is_over):
+            todo = _Queue(writer.pending(options.limit), gap=store.manifest.shard_size)
+            for result in _Attempts(session, store, options.max_crashes).outcomes(todo, is_over):
                 if result is not None and _write(writer, *result):
                     tally.add(result[1])
                     _log_failure(run_log, store, *result)
                 shown.show(tally)
                 writer.heartbeat()
-        done = tally.labelled + tally.failed
+        unfinished = tally.labelled + tally.failed < to_do
         summary = RunSummary(
             images=images,
-            found_done=images - pending,
+            found_done=found_done,
             labelled=tally.labelled,
             failed=tally.failed,
             failed_in_store=writer.failed,
             masks=tally.masks,
             seconds=time.monotonic() - started,
-            interrupted=done < to_do and interrupt.requested,
-            too_many_failures=done < to_do and not interrupt.requested,
+            interrupted=unfinished and interrupt.requested,
+            too_many_failures=unfinished and not interrupt.requested,
             failures_path=store.failures_path,
             log_path=run_log.path,
             failed_by_kind=dict(tally.failed_by_kind),
@@ -131,10 +129,6 @@ def run(
         )
         run_log.write(summary.sentence())
         return summary
-
-
-def _below(last: int, indices: Iterator[int]) -> Iterator[int]:
-    return takewhile(lambda index: index < last, indices)
 
 
 class _Queue:
@@ -163,17 +157,17 @@ class _Queue:
         self._again.append((self._taken + self._gap, index))
 
 
-class _Crew:
-    """Hands tasks over and counts the deaths over each."""
+class _Attempts:
+    """Hands tasks over, again where a worker died, and counts the deaths over each."""
 
-    def __init__(self, session: Session, store: MaskStore, *, max_crashes: int) -> None:
+    def __init__(self, session: Session, store: MaskStore, max_crashes: int) -> None:
         self._session = session
         self._store = store
         self._max_crashes = max_crashes
-        self._deaths: Counter[int] = Counter()
-        self._strays: Counter[int] = Counter()
+        self._crashes: Counter[int] = Counter()
+        self._blameless: Counter[int] = Counter()
 
-    def results(self, todo: _Queue, is_over: Callable[[], bool]) -> Iterator[tuple[int, Outcome] | None]:
+    def outcomes(self, todo: _Queue, is_over: Callable[[], bool]) -> Iterator[tuple[int, Outcome] | None]:
         """Yields outcomes as they come, and None when none comes for a while, until all is done or it is over."""
         under_way = 0
         while True:
@@ -182,7 +176,7 @@ class _Crew:
             else:
                 while under_way < self._session.window and (index := todo.take()) is not None:
                     entry = self._store.manifest.entries[index]
-                    self._session.submit(index, Task(entry, self._store.manifest.image_path(entry)))
+                    self._session.submit(index, Task(entry, self._store.image_path(entry)))
                     under_way += 1
             if not under_way:
                 return
@@ -193,24 +187,24 @@ class _Crew:
             under_way -= 1
             index, result = collected
             if not isinstance(result, Lost):
-                yield index, result
-            elif (failed := self._blamed(index, result)) is not None:
+                yield index, result if isinstance(result, Labelled) else replace(result, attempts=1 + self._lost(index))
+            elif (failed := self._failure(index, result)) is not None:
                 yield index, failed
             else:
                 todo.put_back(index)
 
-    def _blamed(self, index: int, lost: Lost) -> Failed | None:
+    def _failure(self, index: int, lost: Lost) -> Failed | None:
         """The failure that a lost task is, or None when it is to be tried again."""
-        if lost.blameless:
-            self._strays[index] += 1
-            if self._strays[index] < MAX_STRAYS:
-                return None
-        else:
-            self._deaths[index] += 1
-            if self._deaths[index] < self._max_crashes:
-                return None
-        attempts = self._deaths[index] + self._strays[index]
-        return Failed(lost.kind, f"its worker was {lost.reason}", lost.traceback, attempts)
+        entry = self._store.manifest.entries[index]
+        log.warning("%s: its worker was %s", entry.path, lost.reason)
+        counts, most = (self._blameless, MAX_BLAMELESS) if lost.blameless else (self._crashes, self._max_crashes)
+        counts[index] += 1
+        if counts[index] < most:
+            return None
+        return Failed(lost.kind, f"its worker was {lost.reason}", lost.traceback, self._lost(index))
+
+    def _lost(self, index: int) -> int:
+        return self._crashes[index] + self._blameless[index]
 
 
 def _write(writer: StoreWriter, index: int, outcome: Outcome) -> bool:

@@ -55,7 +55,7 @@ class RunSummary:
 
     def _images(self) -> str:
         parts = [f"{self.labelled:,} of {self.images:,} images labelled in {self.seconds:.1f} s"]
-        if self.labelled + self.failed:
+        if self.labelled:
             parts.append(f"{(self.labelled + self.failed) / max(self.seconds, 1e-9):.2f} images/s")
         if self.labelled:
             parts.append(f"{self.masks:,} masks")
@@ -66,7 +66,7 @@ class RunSummary:
         if self.interrupted:
             return ", ".join(parts) + " (interrupted; the same command goes on)"
         if self.too_many_failures:
-            return ", ".join(parts) + f" (stopped after {self.failed:,} failures, as --max-failures says)"
+            return ", ".join(parts) + f" (stopped by --max-failures: {self.failed:,} failed)"
         return ", ".join(parts)
 
     def _stages(self) -> list[str]:

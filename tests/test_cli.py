@@ -332,6 +332,24 @@ def test_a_mended_image_is_tried_again(tmp_path, image_folder, capsys):
     assert main(command) == 0
 
 
+def test_a_store_goes_on_with_its_size_of_shards(tmp_path, image_folder):
+    folder = str(image_folder(3))
+    assert main(["label", folder, str(tmp_path / "out"), "--shard-size", "2", "--limit", "1"]) == 0
+    assert main(["label", folder, str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out" / "shards").glob("*.meta.json"))) == 2
+
+
+def test_who_reads_the_output_may_stop(tmp_path, labels):
+    """As in ``dico info labels | head -1``."""
+    code = "import sys; from dico.cli import main; sys.exit(main(['info', sys.argv[1]]))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", code, str(labels)]
+    done = subprocess.run(command, check=False, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.stderr == ""
+
+
 def test_a_setting_that_is_an_option_too(tmp_path, image_folder):
     command = ["label", str(image_folder(1)), str(tmp_path / "out"), "--batch-size", "4"]
     assert main(command) == 0

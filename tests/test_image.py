@@ -176,7 +176,7 @@ def test_a_file_cut_short_is_an_error(tmp_path, drawn_image, kind):
     ("content", "message"),
     [
         (b"", "is empty; fetch it again"),
-        (b"hello, this is text\n", "is not an image that is read .*; remove it or convert it"),
+        (b"hello, this is text\n", "is not an image that is read .*; put one of these in its place"),
         (b"\xff\xd8\xff", "not an image that is read"),
         (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00heicmif1", "HEIC .* convert it to JPEG"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image that is read"),

@@ -26,7 +26,7 @@ from dico.job import Job, LabelerJob
 from dico.masks import MaskSet
 from dico.run import RunOptions, run
 from dico.store import Manifest, MaskStore, StoreError
-from dico.task import Lost, Result, Task
+from dico.task import Failed, Lost, Result, Task
 
 
 def store_of(folder: Path, output: Path, *, shard_size: int = 4) -> MaskStore:
@@ -241,7 +241,7 @@ def test_too_many_failures_stop_the_run(tmp_path, image_folder):
     summary = run(LabelerJob(bright_labeler), store, RunOptions(max_failures=2))
     assert (summary.labelled, summary.failed, summary.pending) == (1, 2, 3)
     assert summary.too_many_failures and not summary.interrupted
-    assert "stopped after 2 failures, as --max-failures says" in summary.sentence()
+    assert "stopped by --max-failures: 2 failed" in summary.sentence()
     summary = run(LabelerJob(bright_labeler), store, RunOptions(max_failures=2))
     assert (summary.labelled, summary.failed, summary.pending, summary.too_many_failures) == (2, 1, 0, False)
 
@@ -282,7 +282,7 @@ def test_a_run_leaves_a_log(tmp_path, image_folder):
     (folder / "0001.png").write_bytes(b"")
     store = store_of(folder, tmp_path / "out")
     text = run(LabelerJob(bright_labeler), store).log_path.read_text(encoding="utf-8")
-    assert "INFO 3 images to label, 0 done before; this process; configuration x; RunOptions(" in text
+    assert ": 3 images to label, 0 done before; this process; configuration x; RunOptions(" in text
     assert "INFO failed: 0001.png (decode): ImageError: " in text
     assert "INFO 2 of 3 images labelled in" in text
     with store_of(folder, tmp_path / "out2").writer(), pytest.raises(StoreError):
@@ -354,6 +354,33 @@ def test_deaths_over_an_image_are_counted(tmp_path, image_folder):
     executor = Scripted({1: [lost, lost, lost], 2: [lost]})
     store = store_of(folder, tmp_path / "b")
     assert run(LabelerJob(bright_labeler), store, RunOptions(max_crashes=4), executor=executor).failed == 0
+
+
+def test_a_failure_after_a_crash_was_tried_twice(tmp_path, image_folder):
+    store = store_of(image_folder(3), tmp_path / "out")
+    executor = Scripted({1: [Lost("killed by SIGKILL"), Failed("error", "ValueError: no")]})
+    assert run(LabelerJob(bright_labeler), store, executor=executor).failed == 1
+    assert [(story.kind, story.attempts) for story in store.failures()] == [("error", 2)]
+
+
+def test_the_log_says_over_which_image_a_worker_died(tmp_path, image_folder):
+    store = store_of(image_folder(3), tmp_path / "out")
+    executor = Scripted({1: [Lost("killed by SIGKILL")]})
+    text = run(LabelerJob(bright_labeler), store, executor=executor).log_path.read_text(encoding="utf-8")
+    assert "WARNING 0001.png: its worker was killed by SIGKILL" in text
+
+
+def test_a_limit_leaves_failures_beyond_it_alone(tmp_path, image_folder):
+    folder = image_folder(8)
+    for i in (1, 5, 6):
+        (folder / f"{i:04d}.png").write_bytes(b"")
+    store = store_of(folder, tmp_path / "out")
+    assert run(LabelerJob(bright_labeler), store).failed == 3
+    before = shard_bytes(tmp_path / "out")
+    summary = run(LabelerJob(bright_labeler), store, RunOptions(limit=4, retry_failed=True))
+    assert (summary.failed, summary.pending) == (1, 2)  # two are beyond the limit
+    assert shard_bytes(tmp_path / "out") == before
+    assert [story.index for story in store.failures()] == [1, 5, 6]
 
 
 def test_an_image_is_not_blamed_for_a_machine_until_ten_are_gone(tmp_path, image_folder):

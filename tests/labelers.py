@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dico.features.base import Extractor, PatchFeatures
 from dico.image import Image
 from dico.job import LabelerJob, PipelineJob
 from dico.masks import MaskSet
-from dico.task import Labeler, Labelled, Task, Work
+from dico.task import Labeler, LabelWork, Work
 
 
 def whole(image: Image) -> MaskSet:
@@ -131,32 +132,33 @@ class BrokenJob(LabelerJob):
 
 @dataclass(frozen=True)
 class HopelessJob(LabelerJob):
-    """Dies of making its work; or takes for ever, when told so."""
-
-    hangs: bool = False
+    """Dies of making its work."""
 
     def work(self, extractor: object = None) -> Work:
-        if self.hangs:
-            time.sleep(3600)
         print("no such luck", file=sys.stderr, flush=True)
         os._exit(9)
 
 
 @dataclass(frozen=True)
-class BusyJob(LabelerJob):
-    """Keeps a core busy for some seconds a task, and gives rows of a size."""
-
-    seconds: float = 0.1
-    row_bytes: int = 30_000
+class SleepyJob(LabelerJob):
+    """Takes for ever to make its work."""
 
     def work(self, extractor: object = None) -> Work:
-        return self._work
+        time.sleep(3600)
+        return super().work()
 
-    def _work(self, task: Task) -> Labelled:
-        until = time.process_time() + self.seconds
-        while time.process_time() < until:
-            pass
-        return Labelled(bytes(self.row_bytes))
+
+@dataclass(frozen=True)
+class RareJob(LabelerJob):
+    """Can make its work once, and then no more until the folder is empty again; the labeler may empty it."""
+
+    folder: Path = Path()
+
+    def work(self, extractor: object = None) -> Work:
+        if any(self.folder.iterdir()):
+            raise OSError(116, "Stale file handle")
+        (self.folder / "made").touch()
+        return super().work()
 
 
 @dataclass(frozen=True)
@@ -171,3 +173,46 @@ class SharingJob(PipelineJob):
 
     def devices(self) -> tuple[str, ...]:
         return ("cpu",) * self.num_devices
+
+
+@dataclass(frozen=True)
+class FarJob:
+    """Shares an extractor that breaks with an error after so many requests, as if it were on a GPU."""
+
+    error: BaseException
+    after: int
+    shares_extractor: bool = True
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cuda:7",)
+
+    def extractor(self, device: str) -> Extractor:
+        return BreakingExtractor(self.error, self.after)
+
+    def work(self, extractor: Extractor | None = None) -> Work:
+        return LabelWork(Asking(extractor), max_pixels=10**6)
+
+
+class BreakingExtractor:
+    """Gives no features, and no more than that after so many requests."""
+
+    def __init__(self, error: BaseException, after: int) -> None:
+        self._error = error
+        self._left = after
+
+    def extract(self, images: Sequence[Image], *, size: int | None = None) -> list[PatchFeatures]:
+        if not self._left:
+            raise self._error
+        self._left -= 1
+        return []
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Asks for features, and needs none."""
+
+    extractor: Extractor
+
+    def __call__(self, image: Image) -> MaskSet:
+        self.extractor.extract([image[:4, :4]])
+        return whole(image)

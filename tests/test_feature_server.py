@@ -13,11 +13,12 @@ import numpy as np
 import PIL.Image
 import pytest
 from conftest import draw
-from labelers import SharingJob
+from labelers import FarJob, SharingJob
+from waiting import wait_for
 
 from dico.config import PipelineConfig, load_config
-from dico.executors import InlineExecutor, Session
-from dico.executors.feature_server import FeatureServer
+from dico.executors import InlineExecutor, Session, WorkerError
+from dico.executors.feature_server import FeatureServer, device_is_lost
 from dico.executors.pool import PoolExecutor
 from dico.executors.remote_extractor import RemoteExtractor
 from dico.features.base import PatchFeatures
@@ -200,13 +201,12 @@ def test_clients_spread_over_the_extractors_and_go(config):
         connections = [Connection(server.connect()) for _ in range(4)]
         for connection in connections:
             RemoteExtractor(connection).extract([grey(5)])
-        assert [desk.num_clients for desk in server._desks] == [2, 2]
+        assert [thread.num_clients for thread in server._threads] == [2, 2]
         for connection in connections[::2]:
             connection.close()  # those of one extractor, as when their workers died
-        while server._desks[0].num_clients:
-            pass
+        wait_for(lambda: not server._threads[0].num_clients)
         newcomers = [Connection(server.connect()) for _ in range(2)]
-        assert [desk.num_clients for desk in server._desks] == [2, 2]
+        assert [thread.num_clients for thread in server._threads] == [2, 2]
         for connection in [*newcomers, *connections[1::2]]:
             assert len(RemoteExtractor(connection).extract([grey(5)])) == 1
             connection.close()
@@ -220,6 +220,72 @@ def test_who_dies_while_it_is_answered_disturbs_nobody():
         dying.close()
         assert len(RemoteExtractor(living).extract([grey(5)])) == 1
         living.close()
+
+
+LOST = (
+    "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported",
+    "CUDA error: an illegal memory access was encountered",
+    "cuBLAS: CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`",
+)
+KEPT = (
+    "CUDA error: out of memory",
+    "CUDA out of memory. Tried to allocate 2.00 GiB",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "size must be a multiple of the patch",
+)
+
+
+def test_which_errors_take_the_device_with_them():
+    assert [device_is_lost(RuntimeError(message)) for message in LOST] == [True] * len(LOST)
+    assert [device_is_lost(RuntimeError(message)) for message in KEPT] == [False] * len(KEPT)
+
+
+def results_until_the_end(session: Session, tasks: list[Task]) -> list[object]:
+    """Whatever the tasks come to before the session ends with a WorkerError, and that."""
+    results: list[object] = []
+    for key, task in enumerate(tasks):
+        session.submit(key, task)
+    try:
+        while len(results) < len(tasks):
+            collected = session.collect(60.0)
+            assert collected is not None
+            results.append(collected[1])
+    except WorkerError as error:
+        results.append(error)
+    return results
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_a_lost_device_ends_the_session_and_no_image_is_blamed(tasks, num_workers):
+    job = FarJob(RuntimeError(LOST[0]), after=3)
+    with PoolExecutor(num_workers).session(job) as session:
+        *labelled, end = results_until_the_end(session, tasks)
+    assert str(end) == (
+        "cuda:7 is of no more use to this process (CUDA error: device-side assert triggered);"
+        " the same command goes on where this one stopped"
+    )
+    assert len(labelled) <= 3 and all(isinstance(outcome, Labelled) for outcome in labelled)
+
+
+def test_a_thread_that_ends_ends_the_session_with_its_story_and_no_image_is_blamed(tasks):
+    with PoolExecutor(2).session(FarJob(SystemExit("of no class that anyone expects"), after=2)) as session:
+        *labelled, end = results_until_the_end(session, tasks)
+    assert "the thread that extracts features on cuda:7 ended:\nTraceback" in str(end)
+    assert str(end).endswith("SystemExit: of no class that anyone expects")
+    assert all(isinstance(outcome, Labelled) for outcome in labelled)
+
+
+def test_who_comes_after_the_end_of_the_thread_hears_why():
+    job = FarJob(RuntimeError(LOST[1]), after=0)
+    with FeatureServer(job) as server:
+        connection = Connection(server.connect())
+        with pytest.raises(SystemExit, match="the feature server is gone"):
+            RemoteExtractor(connection).extract([grey(5)])
+        connection.close()
+        with pytest.raises(WorkerError, match="illegal memory access"):
+            server.check()
+        with pytest.raises(WorkerError, match="illegal memory access"):
+            server.connect()
 
 
 def test_without_a_server_the_worker_ends():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dico.executors.machine import usable_cpus, usable_memory
+from dico.executors.machine import usable_cpus, usable_memory, usable_workers
 
 GIB = 2**30
 MANY_CORES = set(range(32))
@@ -56,6 +56,13 @@ def test_control_groups_of_version_2(tmp_path, files, cpus, gib):
     groups = {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
     root = machine(tmp_path, {"proc/self/cgroup": "0::/a/b\n"} | groups)
     assert (usable_cpus(root), usable_memory(root)) == (cpus, gib * GIB)
+
+
+@pytest.mark.parametrize(("cpus", "gigabytes", "workers"), [(4, 64, 4), (24, 7.9, 7), (2, 0.3, 1)])
+def test_as_many_workers_as_cores_and_memory_allow(tmp_path, cpus, gigabytes, workers):
+    limits = {"cpu.max": f"{cpus}00000 100000\n", "memory.max": f"{int(gigabytes * 1e9)}\n"}
+    groups = {f"sys/fs/cgroup/{name}": text for name, text in limits.items()}
+    assert usable_workers(machine(tmp_path, {"proc/self/cgroup": "0::/\n"} | groups)) == workers
 
 
 @pytest.mark.parametrize("mount", ["cpu", "cpu,cpuacct"])

@@ -13,6 +13,18 @@ class WorkerError(RuntimeError):
     """No worker can be had, so that no image would ever be done; the message says what the last one died of."""
 
 
+def check_limits(num_workers: int | None, timeout_s: float | None) -> None:
+    """What all executors with several workers ask of their options.
+
+    Raises:
+        ValueError: when ``num_workers`` is not positive or ``timeout_s`` is negative.
+    """
+    if num_workers is not None and num_workers < 1:
+        raise ValueError(f"num_workers must be at least 1, got {num_workers}")
+    if timeout_s is not None and timeout_s < 0:
+        raise ValueError(f"timeout_s must be at least 0, got {timeout_s}")
+
+
 class Session(Protocol):
     """Workers, while they are there."""
 

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 
 from threadpoolctl import threadpool_limits
 
+from dico.executors.base import WorkerError
 from dico.executors.remote_extractor import Answer, Request
 from dico.features.base import Extractor
 from dico.job import Job
@@ -34,30 +35,49 @@ class FeatureServer:
     """
 
     def __init__(self, job: Job) -> None:
-        self._desks = [_Desk(job.extractor(device), name=f"features on {device}") for device in job.devices()]
+        self._threads = [_ExtractorThread(job.extractor(device), device) for device in job.devices()]
 
     def __enter__(self) -> FeatureServer:
-        for desk in self._desks:
-            desk.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for desk in self._desks:
-            desk.stop()
+        for thread in self._threads:
+            thread.stop()
 
     def connect(self) -> int:
-        """A file descriptor for a new client, who goes to the extractor with the fewest of them."""
-        return min(self._desks, key=lambda desk: desk.num_clients).connect()
+        """A file descriptor for a new client, who goes to the extractor with the fewest of them.
+
+        Raises:
+            WorkerError: as :meth:`check` does.
+        """
+        self.check()
+        return min(self._threads, key=lambda thread: thread.num_clients).connect()
+
+    def check(self) -> None:
+        """Does nothing while all extractors can serve.
+
+        When one cannot, this is known before any of its clients finds out.
+
+        Raises:
+            WorkerError: when one of them can serve no more, with the reason.
+        """
+        for thread in self._threads:
+            thread.check()
 
 
-class _Desk:
-    """One extractor, the thread that owns it, and who asks it."""
+class _ExtractorThread:
+    """One extractor, the thread that owns it, and its clients."""
 
-    def __init__(self, extractor: Extractor, *, name: str) -> None:
+    def __init__(self, extractor: Extractor, device: str) -> None:
         self._extractor = extractor
+        self._device = device
         self._clients: list[Connection] = []
-        self._bell, self._ringer = Pipe(duplex=False)
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        # The thread waits for requests; a message here has it look for new clients, and the closed end has it stop.
+        self._woken, self._wake_up = Pipe(duplex=False)
+        self._failure: str | None = None
+        self._thread = threading.Thread(target=self._run, name=f"features on {device}", daemon=True)
 
     @property
     def num_clients(self) -> int:
@@ -66,33 +86,54 @@ class _Desk:
     def start(self) -> None:
         self._thread.start()
 
+    def check(self) -> None:
+        if self._failure is not None:
+            raise WorkerError(self._failure)
+
     def connect(self) -> int:
         ours, theirs = socket.socketpair()
-        self._clients.append(Connection(ours.detach()))
-        self._ringer.send_bytes(b"a new client")
+        client = Connection(ours.detach())
+        self._clients.append(client)
+        try:
+            self._wake_up.send_bytes(b"a new client")
+        except OSError:  # the thread ends just now
+            self._thread.join()
+            client.close()
+            theirs.close()
+            self.check()
+            raise
         return theirs.detach()
 
     def stop(self) -> None:
-        self._ringer.close()
+        self._wake_up.close()
         self._thread.join()
 
-    def _serve(self) -> None:
-        threadpool_limits(1)  # as a worker with an extractor of its own; OpenMP counts by thread
+    def _run(self) -> None:
         try:
-            while True:
-                # The list itself grows meanwhile, in another thread.
-                for connection in wait([self._bell, *self._clients]):
-                    if connection is self._bell:
-                        self._bell.recv_bytes()
-                    elif isinstance(connection, Connection) and not self._answer(connection):
-                        self._clients.remove(connection)
-                        connection.close()
-        except EOFError:  # of the bell: the end
-            pass
+            threadpool_limits(1)  # as a worker with an extractor of its own; OpenMP counts by thread
+            self._serve()
+        except WorkerError as error:
+            self._failure = str(error)
+        except BaseException as error:  # whatever it is, it must not be blamed on the images of those who wait
+            story = "".join(traceback.format_exception(error)).strip()
+            self._failure = f"the thread that extracts features on {self._device} ended:\n{story}"
         finally:
-            self._bell.close()
+            self._woken.close()
             for client in self._clients:
                 client.close()
+
+    def _serve(self) -> None:
+        while True:
+            # The list itself grows meanwhile, in another thread.
+            for connection in wait([self._woken, *self._clients]):
+                if connection is self._woken:
+                    try:
+                        self._woken.recv_bytes()
+                    except EOFError:
+                        return
+                elif isinstance(connection, Connection) and not self._answer(connection):
+                    self._clients.remove(connection)
+                    connection.close()
 
     def _answer(self, client: Connection) -> bool:
         """Answers one request; False when the client is gone."""
@@ -107,7 +148,21 @@ class _Desk:
         try:
             return self._extractor.extract(request.images, size=request.size)
         except Exception as error:  # whatever it is, it is that image's failure and not the end of the others
+            if device_is_lost(error):
+                raise WorkerError(
+                    f"{self._device} is of no more use to this process ({str(error).splitlines()[0]}); the same"
+                    " command goes on where this one stopped"
+                ) from error
             return portable(error)
+
+
+def device_is_lost(error: Exception) -> bool:
+    """Whether a GPU is of no more use to the process that got this error: every call from here on would fail.
+
+    Memory that was short, in which case the message may begin alike, can be there for the next image.
+    """
+    message = str(error)
+    return "CUDA error" in message and not any(words in message for words in ("out of memory", "ALLOC_FAILED"))
 
 
 def portable(error: Exception) -> Exception:

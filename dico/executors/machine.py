@@ -8,6 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
+WORKER_BYTES = 1_000_000_000
+"""Memory for each worker: one that labels a photograph of 24 megapixels takes 0.55 GB, and larger ones are allowed."""
+
+
+def usable_workers(root: Path = ROOT) -> int:
+    """How many workers this machine has room for, at least 1: one a core, as far as there is memory for them.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are.
+    """
+    return max(1, min(usable_cpus(root), usable_memory(root) // WORKER_BYTES))
 
 
 def usable_cpus(root: Path = ROOT) -> int:

@@ -1,4 +1,4 @@
-"""One worker process, seen from its parent: started, spoken to, listened to, and buried with a reason."""
+"""One worker process, seen from its parent: started, spoken to, listened to, killed, and what it died of."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from dico.task import TRACEBACK_LINES, Lost, Task
 
 # The parent's search path is there before anything of ours is imported, which may be found through it alone.
 START = "import sys; sys.path[:] = sys.argv[6:]; from dico.executors.worker import main; main(*map(int, sys.argv[1:6]))"
-GRACE_S = 5.0
-"""A process that hung up has this long to die of what it dies of, so that the reason is known."""
 TAIL_BYTES = 16_384
 
 
@@ -33,7 +31,7 @@ class WorkerProcess:
     Args:
         number: What it is called.
         job: File descriptor of a file that holds the pickled job; stays open here.
-        features: File descriptor of a connection to a feature server, closed here; None for none.
+        features: File descriptor of a connection to a feature server; None for none. The caller closes it.
 
     Attributes:
         channel: The connection to it, to wait for.
@@ -65,8 +63,6 @@ class WorkerProcess:
             raise
         finally:
             theirs.close()
-            if features is not None:
-                os.close(features)
 
     @property
     def pid(self) -> int:
@@ -79,7 +75,7 @@ class WorkerProcess:
             self.channel.send(task)
 
     def receive(self) -> Event | None:
-        """What it has to say, once the channel is readable; None when it hung up."""
+        """What it has to say, once the channel is readable; None when it closed the channel."""
         try:
             event: Event = self.channel.recv()
         except (EOFError, OSError):
@@ -87,30 +83,26 @@ class WorkerProcess:
         self._said.truncate(0)  # what belongs to a finished task tells nothing of a later death
         return event
 
-    def died(self) -> bool:
-        """Whether it is dead and has nothing left to say; something that it started may hold the channel open."""
-        return self._popen.poll() is not None and not self.channel.poll()
+    def is_gone(self) -> bool:
+        """Whether the process has ended; something that it started may still hold the channel open."""
+        return self._popen.poll() is not None
 
-    def bury(self) -> Lost:
-        """Takes leave of a worker that hung up or died, and says of what."""
-        with suppress(subprocess.TimeoutExpired):
-            self._popen.wait(GRACE_S)
-        self.kill()
-        code = self._popen.wait()
-        lost = Lost(_reason(code), self._tail())
-        self._close()
-        return lost
+    def lost(self) -> Lost:
+        """What a process that is gone died of."""
+        return Lost(_reason(self._popen.wait()), self.tail())
 
-    def kill(self) -> None:
-        """Kills it and what it started; :meth:`bury` has to follow."""
-        # macOS says that it is not allowed when all that is left is a process waiting to be buried.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
-
-    def _tail(self) -> str:
+    def tail(self) -> str:
+        """The last lines that it wrote."""
         size = os.fstat(self._said.fileno()).st_size
         end = os.pread(self._said.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES))
         return "\n".join(end.decode(errors="replace").splitlines()[-TRACEBACK_LINES:])
+
+    def kill(self) -> None:
+        """Kills it and what it started, and closes what is open of it here; when it is gone, :meth:`is_gone` tells."""
+        # macOS says that it is not allowed when all that is left is a process whose end nobody asked for yet.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        self._close()
 
     def _close(self) -> None:
         self.channel.close()

@@ -41,6 +41,14 @@ class Done:
 
 
 @dataclass(frozen=True)
+class GaveBack:
+    """A worker lives and could not do its task, such as when nobody gave it features. When it can, it is Ready again."""
+
+    worker: int
+    lost: Lost
+
+
+@dataclass(frozen=True)
 class Died:
     """A worker is no more. ``lost`` says of what it died."""
 
@@ -60,7 +68,7 @@ class Broken:
     error: str
 
 
-Event = Ready | Done | Died | Broken
+Event = Ready | Done | GaveBack | Died | Broken
 
 
 class Workers(Protocol):
@@ -184,6 +192,9 @@ class Supervisor:
             case Done(worker, outcome):
                 self._results.append((self._busy.pop(worker).key, outcome))
                 self._idle.append(worker)
+            case GaveBack(worker, lost):
+                self._results.append((self._busy.pop(worker).key, lost))
+                self._starts.begin(worker, time.monotonic())
             case Died(worker, lost):
                 log.warning("a worker died: %s", lost.reason)
                 if worker in self._busy:

@@ -6,15 +6,20 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from dico.store import MaskStore, StoreError
-from dico.store.lock import ShardLock, guard, refuse_when_written
+from dico.store import lock as store_lock
+from dico.store.guard import guard
+from dico.store.lock import LeftBehindError, ShardLock, refuse_when_written
 from tests.stores import manifest_of, masks_of
 
 HOST = socket.gethostname()
@@ -101,15 +106,40 @@ def test_the_process_id_of_a_dead_process_may_be_ours(tmp_path):
     assert locks(tmp_path) == []
 
 
-def test_a_lock_from_another_machine_is_respected(tmp_path):
-    (tmp_path / "locks").mkdir()
-    left = tmp_path / "locks" / "000001-000003.node-7.example.org.4711.lock"
-    left.write_bytes(b"")
-    with pytest.raises(StoreError) as caught:
-        ShardLock(tmp_path, range(2, 5)).__enter__()
+# -------------------------------------------------------------------- locks of other machines
+
+
+@pytest.fixture
+def left(tmp_path) -> Path:
+    """The lock of another machine, touched just now."""
+    (tmp_path / "locks").mkdir(exist_ok=True)
+    path = tmp_path / "locks" / "000001-000003.node-7.example.org.4711.lock"
+    path.write_bytes(b"")
+    return path
+
+
+@pytest.fixture
+def sleep(monkeypatch) -> Callable[[Callable[[float], None]], None]:
+    """A clock that only sleeping moves, and a function that sets what happens at each time after a sleep."""
+    slept, then = [0.0], []
+
+    def fake_sleep(seconds: float) -> None:
+        slept[0] += seconds
+        for each in then:
+            each(slept[0])
+
+    file_time = store_lock.file_time
+    monkeypatch.setattr(store_lock, "file_time", lambda folder: file_time(folder) + slept[0])
+    monkeypatch.setattr(store_lock.time, "sleep", fake_sleep)
+    return then.append
+
+
+def test_a_lock_from_another_machine_is_respected(tmp_path, left):
+    with guard(tmp_path), pytest.raises(LeftBehindError) as caught:
+        refuse_when_written(tmp_path, range(2, 5))
     assert str(caught.value) == (
         f"{tmp_path} was locked by process 4711 on node-7.example.org (shards 1:3), which gave a sign of life 0 s ago;"
-        f" wait until it is silent for 10 minutes, or remove {left} when you know that it is dead"
+        f" its shards are free when it is silent for 10 minutes, or when you remove {left}, if you know that it is dead"
     )
     assert locks(tmp_path) == [left.name]
     with ShardLock(tmp_path, range(3, 5)):
@@ -119,17 +149,84 @@ def test_a_lock_from_another_machine_is_respected(tmp_path):
         pass
 
 
-def test_another_machine_that_is_silent_for_long_is_dead(tmp_path):
-    (tmp_path / "locks").mkdir()
-    left = tmp_path / "locks" / "000001-000003.node-7.example.org.4711.lock"
-    left.write_bytes(b"")
-    ago = left.stat().st_mtime - 599
+def test_another_machine_that_is_silent_for_long_is_dead(tmp_path, left):
+    ago = left.stat().st_mtime - 590
     os.utime(left, (ago, ago))
-    with pytest.raises(StoreError, match=r"gave a sign of life 59\d s ago"):
-        ShardLock(tmp_path, range(2, 5)).__enter__()
-    os.utime(left, (ago - 2, ago - 2))
+    with guard(tmp_path), pytest.raises(LeftBehindError, match=r"gave a sign of life 59\d s ago"):
+        refuse_when_written(tmp_path, range(2, 5))
+    os.utime(left, (ago - 11, ago - 11))
     with ShardLock(tmp_path, range(2, 5)):
         assert locks(tmp_path) == [f"000002-000005.{HOST}.{os.getpid()}.lock"]
+
+
+def test_a_job_that_starts_again_elsewhere_waits_for_the_silence_of_its_dead_machine(tmp_path, sleep, caplog):
+    store = MaskStore.create(tmp_path / "out", manifest_of(9))
+    times: list[float] = []
+    sleep(times.append)
+    for name, ago in (
+        ("000-001.node-6.1", 300),
+        ("001-003.node-7.2", 100),
+        ("002-003.node-8.3", 200),
+    ):
+        path = store.path / "locks" / f"{name}.lock"
+        path.write_bytes(b"")
+        os.utime(path, (path.stat().st_mtime - ago,) * 2)
+    with store.writer() as writer:
+        writer.write(0, masks_of(0))
+        assert locks(store.path) == [f"000000-000003.{HOST}.{os.getpid()}.lock"]
+    assert 495 <= times[-1] <= 505
+    assert max(after - before for before, after in pairwise(times)) <= 5
+    (warning,) = caplog.messages
+    assert re.fullmatch(
+        r".*out was locked by process 2 on node-7 \(shards 1:3\), which gave a sign of life 10\d s ago; its shards are"
+        r" free when it is silent for 10 minutes, or when you remove .*/001-003\.node-7\.2\.lock, if you know that"
+        r" it is dead; waiting for (500|49\d) s at most",
+        warning,
+    )
+
+
+def test_who_gives_a_sign_of_life_while_it_is_waited_for_is_writing(tmp_path, left, sleep):
+    touched = left.stat().st_mtime + 30
+    sleep(lambda now: os.utime(left, (touched, touched)) if now == 30 else None)
+    times: list[float] = []
+    sleep(times.append)
+    with pytest.raises(StoreError) as caught:
+        ShardLock(tmp_path, range(2, 5)).__enter__()
+    assert str(caught.value) == (
+        f"{tmp_path} is being written by process 4711 on node-7.example.org (shards 1:3);"
+        " wait for it to end, or choose other shards or another output"
+    )
+    assert times[-1] == 30
+    assert locks(tmp_path) == [left.name]
+
+
+def test_a_lock_that_is_removed_is_waited_for_no_longer(tmp_path, left, sleep):
+    sleep(lambda now: left.unlink() if now == 20 else None)
+    times: list[float] = []
+    sleep(times.append)
+    with ShardLock(tmp_path, range(2, 5)):
+        assert times[-1] == 20
+
+
+def test_nobody_waits_while_another_process_is_writing_too(tmp_path, other, left, sleep):
+    sleep(pytest.fail)
+    with pytest.raises(StoreError, match=rf"is being written by process {other.pid} on"):
+        ShardLock(tmp_path, range(0, 9)).__enter__()
+
+
+def test_waiting_can_be_interrupted_and_holds_nothing(tmp_path, left, sleep):
+    def interrupt(now: float) -> None:
+        assert locks(tmp_path) == [left.name]
+        with ShardLock(tmp_path, range(3, 9)), guard(tmp_path):
+            raise KeyboardInterrupt
+
+    sleep(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        ShardLock(tmp_path, range(0, 3)).__enter__()
+    assert locks(tmp_path) == [left.name]
+
+
+# -------------------------------------------------------------------- signs of life
 
 
 def test_a_sign_of_life_every_half_minute(tmp_path, monkeypatch):
@@ -177,10 +274,10 @@ def test_other_files_among_the_locks_do_not_matter(tmp_path):
 
 
 def test_the_guard_lets_one_in_at_a_time(tmp_path):
-    """Eight processes each add one to a number in a file, with nothing between reading and writing but the guard."""
+    """Four processes each add one to a number in a file, with nothing between reading and writing but the guard."""
     (tmp_path / "number").write_text("0")
     code = (
-        "from pathlib import Path; import sys; from dico.store.lock import guard\n"
+        "from pathlib import Path; import sys; from dico.store.guard import guard\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "for _ in range(200):\n"
         "    with guard(folder):\n"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dico.store.errors import StoreError
 from dico.store.failures import FAILURES
+from dico.store.guard import LOCKS, guard
 from dico.store.journal import read_journal
-from dico.store.lock import LOCKS, guard, refuse_when_written
+from dico.store.lock import refuse_when_written
 from dico.store.manifest import MANIFEST, Manifest
 from dico.store.rows import row_key
 from dico.store.shards import ShardFiles

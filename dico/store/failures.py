@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dico.atomic import atomic_file
-from dico.store.lock import guard
+from dico.store.guard import guard
 from dico.store.rows import Failure, decode_failure, encode_failure
 
 FAILURES = "failures.jsonl"

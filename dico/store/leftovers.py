@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from dico.store.failures import FAILURES
-from dico.store.lock import guard
+from dico.store.guard import guard
 from dico.store.manifest import MANIFEST
 
 _OF_SHARD = re.compile(r"\.(\d{6,})\..+\.tmp")

@@ -4,62 +4,46 @@ In the folder ``locks`` there is a file for each range of shards that is being w
 machine and the process: ``000000-000064.node7.4711.lock``. What locks it is ``flock``, which the operating system gives
 up when the process dies, so that no process id is mistaken for another. Not every network file system passes such locks
 on between machines; the file of another machine is therefore respected also when it looks free, as long as its owner
-gives signs of life: it touches the file now and then. A job that was killed and starts again elsewhere need not be
-helped by hand.
+gives signs of life: it touches the file now and then. A job that was killed and starts again elsewhere waits for the
+silence of the machine that it ran on, and need not be helped by hand.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
+import logging
 import os
 import re
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from dico.store.errors import StoreError
+from dico.store.guard import LOCKS, file_time, guard, take_lock
 
-LOCKS = "locks"
-_GUARD = "guard"
+log = logging.getLogger(__name__)
+
 TOUCH_EVERY_S = 30.0
 SILENCE_S = 600.0
 """Who gave no sign of life for so long, on another machine, is dead."""
+LOOK_EVERY_S = 5.0
+"""How often a lock that may be of a dead machine is looked at."""
 _NAME = re.compile(r"(\d+)-(\d+)\.(.+)\.(\d+)\.lock")
-
-
-@contextmanager
-def guard(folder: Path) -> Iterator[None]:
-    """Holds what all writers of a store share while the block runs: for what takes a moment, such as adding a line.
-
-    Args:
-        folder: The store's folder, which must exist. The block must not hold the guard of the same store again.
-
-    Raises:
-        StoreError: when the file system has no locks.
-    """
-    (folder / LOCKS).mkdir(exist_ok=True)
-    descriptor = os.open(folder / LOCKS / _GUARD, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        _lock(descriptor, folder, wait=True)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 class ShardLock:
     """Holds a range of the shards of a store while the block runs.
+
+    Entering waits for locks that dead machines may have left, until these are silent for ten minutes.
 
     Args:
         folder: The store's folder.
         shards: The range, in steps of 1.
 
     Raises:
-        StoreError: on entering, when another process holds one of them; the message names it.
+        StoreError: on entering, when another process holds one of them, or gives a sign of life while it is waited for;
+            the message names it.
     """
 
     def __init__(self, folder: Path, shards: range) -> None:
@@ -72,10 +56,25 @@ class ShardLock:
         self._touched = 0.0
 
     def __enter__(self) -> ShardLock:
+        last_sign: dict[Path, float] = {}
+        while True:
+            try:
+                self._claim()
+                return self
+            except LeftBehindError as left:
+                if left.path not in last_sign:
+                    log.warning("%s; waiting for %.0f s at most", left, left.wait_s)
+                elif left.last_sign != last_sign[left.path]:
+                    raise StoreError(left.owner.refusal(self.folder)) from None
+                last_sign[left.path] = left.last_sign
+                wait_s = min(LOOK_EVERY_S, left.wait_s)
+            time.sleep(wait_s)
+
+    def _claim(self) -> None:
         with guard(self.folder):
             # Claimed first, checked then: where the guard does not reach other machines both are refused, never none.
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-            if not _lock(descriptor, self.folder, wait=False):
+            if not take_lock(descriptor, self.folder, wait=False):
                 os.close(descriptor)
                 raise StoreError(self._owner.refusal(self.folder))
             self._descriptor = descriptor
@@ -85,7 +84,6 @@ class ShardLock:
             except BaseException:
                 self.__exit__(None, None, None)
                 raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -128,8 +126,10 @@ def refuse_when_written(folder: Path, shards: range, *, besides: Path | None = N
         besides: A lock that is passed over.
 
     Raises:
-        StoreError: when one is, or when another machine left its lock not long ago.
+        StoreError: when one is.
+        LeftBehindError: when none is as far as one can see, but another machine left its lock not long ago.
     """
+    left_behind = []
     for path in sorted((folder / LOCKS).glob("*.lock")):
         owner = _Owner.of(path.name)
         if owner is None or path == besides or not _overlap(owner.shards, shards):
@@ -139,22 +139,50 @@ def refuse_when_written(folder: Path, shards: range, *, besides: Path | None = N
         except FileNotFoundError:
             continue  # it has ended meanwhile
         try:
-            if not _lock(descriptor, folder, wait=False):
+            if not take_lock(descriptor, folder, wait=False):
                 raise StoreError(owner.refusal(folder))
-            silent_s = _file_time(folder) - os.fstat(descriptor).st_mtime
+            last_sign = os.fstat(descriptor).st_mtime
+            silent_s = max(0.0, file_time(folder) - last_sign)
             if owner.host != socket.gethostname() and silent_s < SILENCE_S:
-                raise StoreError(
-                    f"{folder} was locked by process {owner.pid} on {owner.host} ({owner.span}), which gave a sign of"
-                    f" life {max(0.0, silent_s):.0f} s ago; wait until it is silent for {SILENCE_S / 60:.0f} minutes,"
-                    f" or remove {path} when you know that it is dead"
-                )
-            path.unlink(missing_ok=True)
+                left_behind.append(LeftBehindError(folder, path, owner, last_sign, silent_s))
+            else:
+                path.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
+    if left_behind:
+        raise max(left_behind, key=lambda left: left.wait_s)
+
+
+class LeftBehindError(StoreError):
+    """The lock of another machine looks free, but its owner may live: not every file system passes locks on.
+
+    Args:
+        folder: The store's folder.
+        path: The lock.
+        owner: Whose it is.
+        last_sign: When its owner touched it.
+        silent_s: How long ago that was.
+
+    Attributes:
+        wait_s: When it has been silent for so much longer, it is dead.
+    """
+
+    def __init__(self, folder: Path, path: Path, owner: _Owner, last_sign: float, silent_s: float) -> None:
+        super().__init__(
+            f"{folder} was locked by process {owner.pid} on {owner.host} ({owner.span}), which gave a sign of life"
+            f" {silent_s:.0f} s ago; its shards are free when it is silent for {SILENCE_S / 60:.0f} minutes, or when"
+            f" you remove {path}, if you know that it is dead"
+        )
+        self.path = path
+        self.owner = owner
+        self.last_sign = last_sign
+        self.wait_s = SILENCE_S - silent_s
 
 
 @dataclass(frozen=True)
 class _Owner:
+    """Who wrote a lock, as its name says."""
+
     shards: range
     host: str
     pid: int
@@ -179,24 +207,5 @@ class _Owner:
         )
 
 
-def _file_time(folder: Path) -> float:
-    """What time it is where the files lie: clocks of machines differ."""
-    path = folder / LOCKS / _GUARD
-    os.utime(path)
-    return path.stat().st_mtime
-
-
 def _overlap(first: range, second: range) -> bool:
     return max(first.start, second.start) < min(first.stop, second.stop)
-
-
-def _lock(descriptor: int, folder: Path, *, wait: bool) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError as error:
-        if not wait and error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return False
-        raise StoreError(
-            f"{folder} lies on a file system without locks ({error.strerror}); choose another output"
-        ) from error
-    return True

@@ -11,8 +11,9 @@ from dico.masks import MaskSet
 from dico.store.creation import MERGING, refuse_when_replaced
 from dico.store.errors import StoreError
 from dico.store.failures import FailureLog
+from dico.store.guard import guard
 from dico.store.leftovers import remove_leftovers
-from dico.store.lock import ShardLock, guard
+from dico.store.lock import ShardLock
 from dico.store.manifest import Manifest
 from dico.store.open_shard import OpenShard
 from dico.store.rows import Failure, encode_failed_row, encode_row, row_key

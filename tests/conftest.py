@@ -13,6 +13,8 @@ from hypothesis import settings
 
 from dico.image import Image
 from dico.masks import MaskSet
+from dico.store import MaskStore
+from tests.stores import FAILING, fill, manifest_of
 
 # The first call of a compiled function takes seconds, and a test of speed would fail on a busy machine.
 settings.register_profile("dico", deadline=None)
@@ -51,6 +53,14 @@ def draw(seed: int = 0, size_hw: tuple[int, int] = (48, 64)) -> Image:
 def drawn_image() -> Image:
     """A small image with three things in it."""
     return draw()
+
+
+@pytest.fixture(scope="session")
+def whole_store(tmp_path_factory: pytest.TempPathFactory) -> MaskStore:
+    """A store of fifteen images that do not exist, in four shards, written in one go; not to be changed."""
+    store = MaskStore.create(tmp_path_factory.mktemp("whole") / "out", manifest_of(15))
+    fill(store, range(15), failing=FAILING)
+    return store
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from dico.masks import MaskSet
 from dico.store import Failure, ImageEntry, Manifest, MaskStore
 
 CONFIG = {"seed": 0, "select": {"max_masks": 350, "max_iou": 0.9}}
+FAILING = (2, 8, 13)
+"""Images that failed in :func:`tests.conftest.whole_store`."""
 
 
 def make_store(folder: Path, labels: Mapping[str, MaskSet | str | None], *, shard_size: int = 2) -> MaskStore:

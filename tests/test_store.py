@@ -28,7 +28,7 @@ def test_manifest_lists_files_sorted_once_with_sizes(tmp_path):
         (1, "b/x.jpg", 5),
         (2, "gone.jpg", -1),
     ]
-    assert manifest.image_path(manifest.entries[1]) == tmp_path.resolve() / "b" / "x.jpg"
+    assert MaskStore(tmp_path / "out", manifest).image_path(manifest.entries[1]) == tmp_path.resolve() / "b" / "x.jpg"
     deeper = Manifest.of_files([tmp_path / "b" / "x.jpg"], config=CONFIG, config_hash="abc")
     assert deeper.entries[0].path == "x.jpg"
     assert (

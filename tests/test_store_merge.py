@@ -11,17 +11,7 @@ import pytest
 from dico.store import Failure, ImageEntry, Manifest, MaskStore, StoreError, merge_stores
 from dico.store import merge as merging
 from dico.store.rows import moved_row
-from tests.stores import CONFIG, fill, manifest_of, masks_of, shard_bytes
-
-FAILING = (2, 8, 13)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> MaskStore:
-    """Four shards, written in one go."""
-    store = MaskStore.create(tmp_path_factory.mktemp("whole") / "out", manifest_of(15))
-    fill(store, range(15), failing=FAILING)
-    return store
+from tests.stores import CONFIG, FAILING, fill, manifest_of, masks_of, shard_bytes
 
 
 def part(folder: Path, indices: range, failing: tuple[int, ...] = FAILING) -> MaskStore:
@@ -65,15 +55,15 @@ def contents(store: MaskStore) -> dict[str, object]:
         [range(0, 0), range(0, 15), range(0, 9)],
     ],
 )
-def test_parts_of_one_job_are_the_job(tmp_path, whole, ranges):
+def test_parts_of_one_job_are_the_job(tmp_path, whole_store, ranges):
     sources = [part(tmp_path / str(i), indices) for i, indices in enumerate(ranges)]
     before = [shard_bytes(source) for source in sources if (source.path / "shards").exists()]
     report = merge_stores(sources, tmp_path / "out")
     store = MaskStore.open(tmp_path / "out")
-    assert shard_bytes(store) == shard_bytes(whole)
-    assert store.manifest == whole.manifest
-    assert store.failures_path.read_bytes() == whole.failures_path.read_bytes()
-    assert (store.path / "manifest.jsonl").read_bytes() == (whole.path / "manifest.jsonl").read_bytes()
+    assert shard_bytes(store) == shard_bytes(whole_store)
+    assert store.manifest == whole_store.manifest
+    assert store.failures_path.read_bytes() == whole_store.failures_path.read_bytes()
+    assert (store.path / "manifest.jsonl").read_bytes() == (whole_store.path / "manifest.jsonl").read_bytes()
     assert (report.images, report.done, report.failed, report.pending) == (15, 12, 3, 0)
     assert store.verify().problems == ()
     assert before == [shard_bytes(source) for source in sources if (source.path / "shards").exists()]
@@ -196,26 +186,26 @@ def test_a_row_moves_without_its_masks_being_read():
 # -------------------------------------------------------------------- refusing
 
 
-def test_other_settings_are_refused(tmp_path, whole):
+def test_other_settings_are_refused(tmp_path, whole_store):
     other = manifest_of(15, config={**CONFIG, "seed": 1}, config_hash="other")
     store = labelled(tmp_path / "other", other, {})
     with pytest.raises(StoreError) as caught:
-        merge_stores([whole, store], tmp_path / "out")
+        merge_stores([whole_store, store], tmp_path / "out")
     assert str(caught.value) == (
-        f"{whole.path} and {store.path} were labelled with different settings and cannot be merged:\n"
-        f"  seed: 0 in {whole.path}, 1 in {store.path}"
+        f"{whole_store.path} and {store.path} were labelled with different settings and cannot be merged:\n"
+        f"  seed: 0 in {whole_store.path}, 1 in {store.path}"
     )
     assert not (tmp_path / "out").exists()
 
 
-def test_no_store_and_no_free_output(tmp_path, whole):
+def test_no_store_and_no_free_output(tmp_path, whole_store):
     with pytest.raises(ValueError, match="sources must be at least one store, got none"):
         merge_stores([], tmp_path / "out")
     with pytest.raises(StoreError, match="has labels already; OUTPUT must be a new or an empty folder"):
-        merge_stores([whole], whole.path)
+        merge_stores([whole_store], whole_store.path)
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(StoreError, match="exists and is not a store"):
-        merge_stores([whole], tmp_path)
+        merge_stores([whole_store], tmp_path)
 
 
 def test_another_order_than_by_path_is_refused_where_it_matters(tmp_path):
@@ -240,7 +230,9 @@ def test_damage_is_not_passed_on(tmp_path):
 
 
 @pytest.mark.parametrize("shards", range(4))
-def test_an_interrupted_merge_is_not_gone_on_with_by_a_run_and_is_done_again(tmp_path, whole, monkeypatch, shards):
+def test_an_interrupted_merge_is_not_gone_on_with_by_a_run_and_is_done_again(
+    tmp_path, whole_store, monkeypatch, shards
+):
     sources = [part(tmp_path / "0", range(0, 6)), part(tmp_path / "1", range(4, 15))]
     write = merging._write
 
@@ -258,7 +250,7 @@ def test_an_interrupted_merge_is_not_gone_on_with_by_a_run_and_is_done_again(tmp
     with pytest.raises(StoreError, match="the merge that wrote it was interrupted; merge again, or remove"):
         store.writer().__enter__()
     merge_stores(sources, tmp_path / "out")
-    assert shard_bytes(MaskStore.open(tmp_path / "out")) == shard_bytes(whole)
+    assert shard_bytes(MaskStore.open(tmp_path / "out")) == shard_bytes(whole_store)
     assert not (tmp_path / "out" / "merging").exists()
     with MaskStore.open(tmp_path / "out").writer() as writer:
         assert list(writer.pending()) == []
@@ -290,7 +282,7 @@ def test_stories_are_written_with_their_shard_and_no_file_of_a_merge_that_was_ki
     assert not [path.name for path in store.path.rglob(".*")]
 
 
-def test_what_an_interrupted_merge_wrote_of_stores_that_changed_is_replaced(tmp_path, whole):
+def test_what_an_interrupted_merge_wrote_of_stores_that_changed_is_replaced(tmp_path, whole_store):
     complete, short = part(tmp_path / "0", range(0, 15)), part(tmp_path / "1", range(0, 10))
     merge_stores([complete], tmp_path / "out")
     (tmp_path / "out" / "merging").touch()
@@ -299,10 +291,10 @@ def test_what_an_interrupted_merge_wrote_of_stores_that_changed_is_replaced(tmp_
     assert MaskStore.open(tmp_path / "out").verify().problems == ()
     (tmp_path / "out" / "merging").touch()
     merge_stores([short, complete], tmp_path / "out")
-    assert shard_bytes(MaskStore.open(tmp_path / "out")) == shard_bytes(whole)
+    assert shard_bytes(MaskStore.open(tmp_path / "out")) == shard_bytes(whole_store)
 
 
-def test_an_output_that_was_made_anew_by_another_merge_is_left_to_it(tmp_path, whole, monkeypatch):
+def test_an_output_that_was_made_anew_by_another_merge_is_left_to_it(tmp_path, whole_store, monkeypatch):
     create = MaskStore.create
     other = manifest_of(7)
 
@@ -313,7 +305,7 @@ def test_an_output_that_was_made_anew_by_another_merge_is_left_to_it(tmp_path, w
 
     monkeypatch.setattr(MaskStore, "create", create_and_lose)
     with pytest.raises(StoreError, match="was made anew for other images or settings meanwhile"):
-        merge_stores([whole], tmp_path / "out")
+        merge_stores([whole_store], tmp_path / "out")
     assert MaskStore.open(tmp_path / "out").manifest == other
 
 

@@ -12,17 +12,7 @@ import pytest
 from dico.store import Failure, MaskStore, encode_row
 from dico.store.journal import Journal
 from dico.store.rows import encode_failed_row
-from tests.stores import fill, manifest_of, masks_of, shard_bytes
-
-FAILING = (2, 8, 13)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> MaskStore:
-    """Four shards, written in one go."""
-    store = MaskStore.create(tmp_path_factory.mktemp("whole") / "out", manifest_of(15))
-    fill(store, range(15), failing=FAILING)
-    return store
+from tests.stores import FAILING, fill, manifest_of, masks_of, shard_bytes
 
 
 def story(index: int) -> Failure:
@@ -60,7 +50,7 @@ def test_shards_that_are_none(tmp_path, shards):
         store.writer(shards)
 
 
-def test_two_ranges_at_once_give_what_one_run_gives(tmp_path, whole):
+def test_two_ranges_at_once_give_what_one_run_gives(tmp_path, whole_store):
     store = MaskStore.create(tmp_path / "out", manifest_of(15))
     with store.writer(range(0, 2)) as first, store.writer(range(2, 4)) as second:
         for offset in range(8):
@@ -70,8 +60,8 @@ def test_two_ranges_at_once_give_what_one_run_gives(tmp_path, whole):
                 elif index < 15:
                     writer.write(index, masks_of(index))
         assert (first.failed, second.failed) == (1, 2)
-    assert shard_bytes(store) == shard_bytes(whole)
-    assert store.failures() == whole.failures()
+    assert shard_bytes(store) == shard_bytes(whole_store)
+    assert store.failures() == whole_store.failures()
     assert (store.failures_path.read_bytes().count(b"\n"), store.verify().problems) == (3, ())
 
 
@@ -120,7 +110,7 @@ def drive(folder: str, shards: range, start: object) -> None:
             writer.fail(story(index)) if index in FAILING else writer.write(index, masks_of(index))
 
 
-def test_drivers_that_start_together_on_a_new_folder(tmp_path, whole):
+def test_drivers_that_start_together_on_a_new_folder(tmp_path, whole_store):
     context = multiprocessing.get_context("spawn")
     start = context.Event()
     drivers = [
@@ -134,12 +124,12 @@ def test_drivers_that_start_together_on_a_new_folder(tmp_path, whole):
         driver.join(60)
     assert [driver.exitcode for driver in drivers] == [0, 0, 0, 0]
     store = MaskStore.open(tmp_path / "new" / "out")
-    assert shard_bytes(store) == shard_bytes(whole)
-    assert store.failures() == whole.failures()
+    assert shard_bytes(store) == shard_bytes(whole_store)
+    assert store.failures() == whole_store.failures()
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_no_order_of_writes_and_kills_loses_a_row(tmp_path, whole, seed):
+def test_no_order_of_writes_and_kills_loses_a_row(tmp_path, whole_store, seed):
     """Two writers take turns at random; a kill is a copy of the folder as it is then, with a journal cut at times."""
     rng = random.Random(seed)
     split = rng.randint(1, 3)
@@ -174,8 +164,8 @@ def test_no_order_of_writes_and_kills_loses_a_row(tmp_path, whole, seed):
     with store.writer() as writer:
         for index in writer.pending():  # what the last cut took
             writer.fail(story(index)) if index in FAILING else writer.write(index, masks_of(index))
-    assert shard_bytes(store) == shard_bytes(whole)
-    assert store.failures() == whole.failures()
+    assert shard_bytes(store) == shard_bytes(whole_store)
+    assert store.failures() == whole_store.failures()
 
 
 def row_of(index: int) -> bytes:

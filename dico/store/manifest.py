@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from dico.atomic import atomic_file
@@ -99,10 +99,6 @@ class Manifest:
         """The indices of the images of one shard."""
         start = shard * self.shard_size
         return range(start, min(start + self.shard_size, len(self.entries)))
-
-    def image_path(self, entry: ImageEntry) -> Path:
-        """Where the image lies."""
-        return Path(self.root, PurePosixPath(entry.path))
 
     def differences(self, other: Manifest) -> list[str]:
         """What ``other`` has that this (stored) manifest does not, a line each; empty when they are the same job."""

@@ -8,6 +8,8 @@ A store is a folder::
     shards/000004.journal           the rows of a shard that is being filled, as they came
     failures.jsonl                  why images failed
     locks/                          who is writing which shards
+    logs/<time>-<host>-<pid>.log    what happened in a run
+    merging                         a merge is writing the store: until it is done, no run may go on with it
 """
 
 from dico.store.entries import ImageEntry

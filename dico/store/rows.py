@@ -12,8 +12,8 @@ from dico.store.entries import ImageEntry
 from dico.store.errors import StoreError
 
 FailureKind = Literal["decode", "error", "crash", "timeout", "memory"]
-"""``decode``: not a usable image; ``memory``: did not fit; ``error``: anything else that was raised; ``crash``: the
-worker died of it, twice; ``timeout``: it took too long."""
+"""``decode``: not a usable image; ``memory``: did not fit; ``error``: anything else that was raised; ``crash``: workers
+died of it, as often as ``--max-crashes`` says, or ten machines were lost with it; ``timeout``: it took too long."""
 
 # How every row of a store begins: its key is read from there, as the masks behind it are thousands of times longer.
 _HEAD = re.compile(rb'\{"index":(?P<index>\d+),"path":(?P<path>"(?:[^"\\]|\\.)*"),"status":"(?P<status>done|failed)"')

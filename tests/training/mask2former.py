@@ -15,7 +15,6 @@ STAGES = ["stage1", "stage2", "stage3", "stage4"]
 SMALL = ModelConfig(
     backbone="resnet50",
     resnet=ResNetConfig(stem=16, widths=(32, 48, 64, 96), depths=(1, 2, 1, 1)),
-    swin=SwinConfig(width=24, depths=(1, 2, 2, 1), heads=(2, 2, 4, 4), window=3),
     queries=7,
     width=64,
     encoder_layers=2,
@@ -23,7 +22,13 @@ SMALL = ModelConfig(
     decoder_layers=4,
     decoder_feedforward=80,
 )
-SMALL_CONFIGS = {"resnet": SMALL, "swin": replace(SMALL, backbone="swin_t")}
+SMALL_SWIN = replace(
+    SMALL,
+    backbone="swin_t",
+    resnet=ResNetConfig(),
+    swin=SwinConfig(width=24, depths=(1, 2, 2, 1), heads=(2, 2, 4, 4), window=3),
+)
+SMALL_CONFIGS = {"resnet": SMALL, "swin": SMALL_SWIN}
 
 
 def oracle(config: ModelConfig, seed: int = 0) -> Any:

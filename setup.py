@@ -4,7 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-HF = ["safetensors>=0.4", "torch>=2.4", "transformers>=4.56"]
+TRAIN = ["safetensors>=0.4", "torch>=2.4"]
+HF = [*TRAIN, "transformers>=4.56"]
 CRF = ["pydensecrf2>=1.0"]
 EXPORT = ["pyarrow>=15"]
 RAY = ["ray>=2.40"]
@@ -37,6 +38,7 @@ setup(
         "hf": HF,
         "parquet": EXPORT,
         "ray": RAY,
+        "train": TRAIN,
         "dev": [*CRF, *HF, *EXPORT, *RAY, *LINT, "hypothesis>=6", "packaging>=23", "pytest>=8", "supervision>=0.22"],
     },
     entry_points={"console_scripts": ["dico=dico.cli:main"]},

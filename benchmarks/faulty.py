@@ -107,7 +107,7 @@ def begun(attempts: Path) -> list[int]:
 def make_executor(name: str, workers: int, *, timeout_s: float | None = None, address: str | None = None) -> Executor:
     """An executor by its name on the command line."""
     if name == "ray":
-        from dico.cluster import RayExecutor
+        from dico.cluster.executor import RayExecutor
 
         return RayExecutor(address, workers, timeout_s=timeout_s)
     if name == "pool":

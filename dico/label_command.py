@@ -132,7 +132,7 @@ def _executor(args: argparse.Namespace, images: int, *, watched: bool) -> Execut
         raise ValueError(f"--gpus-per-actor is for --executor ray, got --executor {name}")
     limits = _given(timeout_s=args.timeout)
     if name == "ray":
-        from dico.cluster import RayExecutor
+        from dico.cluster.executor import RayExecutor
 
         return RayExecutor(args.ray_address, args.num_workers, **limits, **_given(gpus_per_actor=args.gpus_per_actor))
     if name == "pool":

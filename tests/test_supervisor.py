@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from dico.executors import WorkerError, supervisor
-from dico.executors.supervisor import Broken, Died, Done, Event, Ready, Supervisor
+from dico.executors.supervisor import Broken, Died, Done, Event, GaveBack, Ready, Supervisor
 from dico.store import ImageEntry
 from dico.task import Failed, Labelled, Lost, Task
 
@@ -124,6 +124,25 @@ def test_every_task_has_its_own_result(session):
         at_work.submit(key, task(key))
     assert collect_all(at_work, 10) == {key: done(key) for key in range(10)}
     assert crew.started == 3
+
+
+def test_a_worker_that_gives_a_task_back_is_not_replaced_and_gets_none_before_it_is_ready(session):
+    left = Lost("left without features", blameless=True)
+
+    def give_back(crew: Crew) -> list[Event]:
+        (worker,) = crew.tasks
+        crew.tasks.clear()
+        crew.starting.append(worker)
+        return [GaveBack(worker, left)]
+
+    crew = Crew(in_turn(Crew.ready, give_back, nothing))
+    at_work = session(crew, 1, timeout_s=5.0)
+    for key in range(2):
+        at_work.submit(key, task(key))
+    assert at_work.collect(60.0) == (0, left)
+    assert crew.given == [(1, 0)]
+    assert at_work.collect(60.0) == (1, done(1))
+    assert crew.started == 1 and crew.given == [(1, 0), (1, 1)] and not crew.killed
 
 
 def test_tasks_are_begun_in_order_and_a_worker_gets_the_next_one_before_its_result_is_collected(session):

@@ -5,15 +5,7 @@ out one task at a time, and replaces who dies. Rows travel back to the driver; m
 them. An actor is given nothing before its ``ready`` has answered: one that waits for a free CPU, as a replacement does
 after the loss of a machine, would keep its task for ever.
 
-What runs in the actors, what Ray's messages mean and what an address may look like is known without Ray, and tested so;
-``executor``, ``connection``, ``workers``, ``extractors`` and ``remote`` use it.
+:mod:`dico.cluster.executor` has the executor and needs Ray. What an actor does (``actors``), what it is sent
+(``job_package``), what Ray's messages about deaths mean (``deaths``) and how Ray is kept quiet (``quiet``) needs none,
+and is tested without.
 """
-
-try:
-    import ray as _  # noqa: F401 - one place that says what to install
-except ImportError as error:
-    raise ImportError("the ray executor needs ray: pip install 'divide-and-conquer[ray]'") from error
-
-from dico.cluster.executor import RayExecutor
-
-__all__ = ["RayExecutor"]

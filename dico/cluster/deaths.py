@@ -15,11 +15,12 @@ import re
 import socket
 from pathlib import Path
 
+from dico.executors.process import TAIL_BYTES
 from dico.task import TRACEBACK_LINES, Lost
 
-TAIL_BYTES = 16_384
 LOW_MEMORY = "running low on memory"
-RAYS = (":job_id:", ":actor_name:")
+NOTES_OF_RAY = (":job_id:", ":actor_name:")
+"""How lines begin in which Ray notes, in a worker's standard error, whose process it is."""
 
 
 def died_with_its_node(message: str) -> bool:
@@ -32,9 +33,16 @@ def died_with_its_node(message: str) -> bool:
     return "node has died" in message or "node was terminated" in message
 
 
-def lost_of(message: str, words: str) -> Lost:
-    """The outcome of a task whose worker died alone; the arguments are those of :func:`reason_of`."""
-    return Lost(reason_of(message, words), words, kind="memory" if LOW_MEMORY in message else "crash")
+def lost_of(message: str, words: str, *, blameless: bool = False) -> Lost:
+    """The outcome of a task whose worker died alone.
+
+    Args:
+        message: Ray's.
+        words: The last that it wrote to standard error.
+        blameless: Whether the worker had not begun the task.
+    """
+    reason = reason_of(message, words)
+    return Lost(reason, words, blameless=blameless, kind="memory" if LOW_MEMORY in message else "crash")
 
 
 def reason_of(message: str, words: str = "") -> str:
@@ -46,14 +54,14 @@ def reason_of(message: str, words: str = "") -> str:
 
     Example:
         >>> reason_of("Worker exits with an exit code 3.")
-        'ended with exit code 3'
+        'gone: exit code 3'
     """
     if LOW_MEMORY in message:
         return "killed by Ray, as the memory of its machine ran low; fewer --num-workers need less"
     if "SIGTERM" in message:
-        return "ended by SIGTERM"
+        return "killed by SIGTERM"
     if exit_code := re.search(r"exit code (-?\d+)", message):
-        return f"ended with exit code {exit_code[1]}"
+        return f"gone: exit code {exit_code[1]}"
     if signal := re.search(r"\*\*\* (SIG\w+) received", words):
         return f"killed by {signal[1]}"
     if "connection error" in message:
@@ -74,8 +82,7 @@ def last_words(host: str, stderr: str) -> str:
     try:
         if host == socket.gethostname():
             lines = Path(stderr).read_bytes()[-TAIL_BYTES:].decode(errors="replace").splitlines()
-            # Ray notes down there whose process it is.
-            return "\n".join([line for line in lines if not line.startswith(RAYS)][-TRACEBACK_LINES:]).strip()
+            return "\n".join([line for line in lines if not line.startswith(NOTES_OF_RAY)][-TRACEBACK_LINES:]).strip()
     except OSError:  # another container of the same name, or cleared away
         pass
     return f"what it wrote is in {stderr} on {host}"

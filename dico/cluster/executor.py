@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import ray
-from ray import cloudpickle
+try:
+    import ray
+    from ray import cloudpickle
+except ImportError as error:
+    raise ImportError("the ray executor needs ray: pip install 'divide-and-conquer[ray]'") from error
 
-from dico.cluster.actors import Kit, num_extractors
-from dico.cluster.address import host_port
-from dico.cluster.connection import connection
+from dico.cluster.connection import connection, host_port
+from dico.cluster.job_package import JobPackage
 from dico.cluster.workers import RayWorkers
+from dico.executors.base import check_limits
 from dico.executors.pool import DEFAULT_TIMEOUT_S
 from dico.executors.supervisor import Supervisor
 from dico.job import Job
@@ -42,10 +45,7 @@ class RayExecutor:
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         gpus_per_actor: float = 1.0,
     ) -> None:
-        if num_workers is not None and num_workers < 1:
-            raise ValueError(f"num_workers must be at least 1, got {num_workers}")
-        if timeout_s is not None and timeout_s < 0:
-            raise ValueError(f"timeout_s must be at least 0, got {timeout_s}")
+        check_limits(num_workers, timeout_s)
         if gpus_per_actor < 0 or (gpus_per_actor > 1 and gpus_per_actor % 1):
             raise ValueError(f"gpus_per_actor must be a share of a GPU or a whole number, got {gpus_per_actor}")
         self.address = None if address == "local" else address
@@ -74,10 +74,36 @@ class RayExecutor:
             TypeError: when the job cannot be pickled.
             ValueError: when the job shares an extractor and there is no GPU, or this process is in another cluster.
         """
-        kit = Kit.of(job, cloudpickle.dumps)
+        package = JobPackage.of(job, cloudpickle.dumps)
         with connection(self.address, self.num_workers):
             num_workers = self.num_workers or max(1, int(ray.cluster_resources().get("CPU", 0)))
             gpus = [int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
             extractors = num_extractors(gpus, self.gpus_per_actor) if job.shares_extractor else None
-            with RayWorkers(kit, extractors, gpus=self.gpus_per_actor) as workers:
+            with RayWorkers(package, extractors, gpus=self.gpus_per_actor) as workers:
                 yield Supervisor(workers, num_workers, timeout_s=self.timeout_s)
+
+
+def num_extractors(gpus_by_node: Sequence[int], gpus_per_actor: float) -> int:
+    """How many actors that extract features a cluster has room for.
+
+    Args:
+        gpus_by_node: How many GPUs each node has.
+        gpus_per_actor: A share of one GPU, or several; 0 asks for one actor without any.
+
+    Raises:
+        ValueError: when there is no room for any.
+
+    Example:
+        >>> num_extractors([2, 0, 1], 0.5)
+        6
+    """
+    if not gpus_per_actor:
+        return 1
+    per_gpu = int(1 / gpus_per_actor)  # 0 when an actor needs several
+    number = sum(gpus * per_gpu if per_gpu else int(gpus // gpus_per_actor) for gpus in gpus_by_node)
+    if not number:
+        raise ValueError(
+            f"features are to be extracted on GPUs, {gpus_per_actor:g} an actor, and the Ray cluster has"
+            f" {sum(gpus_by_node)}: take extractor.device=cpu, or start Ray where there are GPUs"
+        )
+    return number

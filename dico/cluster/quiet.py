@@ -1,4 +1,4 @@
-"""Keeps what Ray says and sets to itself: off standard output, out of the caller's environment and signals."""
+"""Keeps Ray off standard output, and out of the caller's environment and signals."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import TextIO, cast
 
 log = logging.getLogger(__name__)
 
-THREADS = "ray_"
+RAY_THREADS = "ray_"
 """What the names of Ray's own threads begin with."""
 
 
-class _Hushed:
+class _StdoutWithoutRay:
     """Standard output as it was, except for Ray's threads: what they print is logged, for who wants to see it."""
 
     def __init__(self, stdout: TextIO) -> None:
         self._stdout = stdout
-        self._log = _Log()
+        self._log = _LogAsFile()
 
     def __getattr__(self, name: str) -> object:
-        of_ray = threading.current_thread().name.startswith(THREADS)
+        of_ray = threading.current_thread().name.startswith(RAY_THREADS)
         return getattr(self._log if of_ray else self._stdout, name)
 
 
-class _Log:
+class _LogAsFile:
     """Text that is written becomes debugging messages."""
 
     def write(self, text: str) -> int:
@@ -38,29 +38,29 @@ class _Log:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Does nothing: nothing is kept back."""
 
 
 @contextlib.contextmanager
-def hushed() -> Iterator[None]:
+def ray_threads_off_stdout() -> Iterator[None]:
     """Ray's threads do not print within the block.
 
     Ray announces on standard output what its daemons say of every dead worker, thirty lines for a dead node, and has no
     setting that stops it. What is worth knowing of it is logged by who handles the death.
     """
-    with contextlib.redirect_stdout(cast(TextIO, _Hushed(sys.stdout))):
+    with contextlib.redirect_stdout(cast(TextIO, _StdoutWithoutRay(sys.stdout))):
         yield
 
 
 @contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """No Python code prints to standard output within the block, in whatever thread."""
-    with contextlib.redirect_stdout(_Log()):
+def logged_stdout() -> Iterator[None]:
+    """What Python code prints to standard output within the block, in whatever thread, is logged for debugging."""
+    with contextlib.redirect_stdout(_LogAsFile()):
         yield
 
 
 @contextlib.contextmanager
-def kept_signals() -> Iterator[None]:
+def restored_sigterm() -> Iterator[None]:
     """SIGTERM does after the block what it did before: Ray takes it over, and others may have a use for it."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -73,7 +73,7 @@ def kept_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def kept_environment() -> Iterator[None]:
+def restored_ray_environment() -> Iterator[None]:
     """Variables whose names begin with RAY_ are after the block what they were before, but for the one of tokens.
 
     Ray remembers RAY_AUTH_MODE elsewhere in the process, too, and a later connection that finds the two at odds gets no

@@ -1,20 +1,27 @@
-"""What only Ray can do for an actor: make it, say where it is, and call another one."""
+"""Actors as Ray has them: how they are made, how one calls another, and those that extract features for the others."""
 
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any, TypeAlias
 
 import ray
 from ray import exceptions as errors
 
-from dico.cluster.actors import ExtractorGoneError
+from dico.cluster.actors import CannotStart, ExtractorGoneError, FeatureActor
+from dico.cluster.deaths import died_with_its_node, reason_of
 from dico.executors.remote_extractor import Answer
+from dico.executors.supervisor import MAX_FAILED_STARTS
 from dico.executors.threads import ENVIRONMENT
 from dico.image import Image
 
+log = logging.getLogger(__name__)
+
 FETCH_S = 60.0
 """A result that is there, and cannot be fetched in so long, is lost."""
+RESULT_LOST = (errors.ObjectLostError, errors.GetTimeoutError)
+"""What is raised when a result was there and did not arrive: nobody died of that."""
 
 ObjectRef: TypeAlias = Any
 Actor: TypeAlias = Any
@@ -54,3 +61,68 @@ def ask(extractor: Actor, images: tuple[Image, ...], size: int | None) -> Answer
     except (errors.RayActorError, errors.ObjectLostError, errors.OutOfMemoryError) as error:
         raise ExtractorGoneError(begun) from error
     return answer
+
+
+class Extractors:
+    """Actors that extract features for those that label: few, each with a GPU or a share of one.
+
+    Args:
+        package: What they start with, put into the object store.
+        number: How many.
+        gpus: Of each.
+
+    Attributes:
+        ready: Those that can be asked.
+        calls: Calls to be waited for; :meth:`receive` takes the answers.
+    """
+
+    def __init__(self, package: ObjectRef, number: int, *, gpus: float) -> None:
+        self._package = package
+        self._device = "cuda" if gpus else None
+        self._class = actor_class(FeatureActor, num_cpus=0, num_gpus=gpus, concurrency_groups={"watch": 1})
+        self._failed_starts = 0
+        self.ready: list[Actor] = []
+        self.calls: dict[ObjectRef, Actor] = {}
+        for _ in range(number):
+            self._start()
+
+    def in_turn(self, worker: int) -> list[Actor]:
+        """All that can be asked; each worker begins with another one."""
+        first = worker % max(1, len(self.ready))
+        return self.ready[first:] + self.ready[:first]
+
+    def receive(self, call: ObjectRef) -> str | None:
+        """Takes the answer to one of the calls; the reason, when there will be no extractors."""
+        actor = self.calls.pop(call)
+        try:
+            answer = ray.get(call, timeout=FETCH_S)
+        except errors.RayError as error:
+            return self._replace(actor, error)
+        if isinstance(answer, CannotStart):
+            return answer.error
+        self._failed_starts = 0
+        self.ready.append(actor)
+        self.calls[actor.watch.options(concurrency_group="watch").remote()] = actor
+        return None
+
+    def close(self) -> None:
+        """Kills them all."""
+        for actor in self.calls.values():
+            ray.kill(actor, no_restart=True)
+
+    def _start(self) -> None:
+        actor = self._class.remote(node_id)
+        self.calls[actor.ready.remote(self._package, self._device)] = actor
+
+    def _replace(self, actor: Actor, error: errors.RayError) -> str | None:
+        reason = reason_of(str(error))
+        log.warning("an actor that extracts features died: it was %s", reason)
+        ray.kill(actor, no_restart=True)
+        if actor in self.ready:
+            self.ready.remove(actor)
+        elif not died_with_its_node(str(error)) and not isinstance(error, RESULT_LOST):
+            self._failed_starts += 1
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            return f"{MAX_FAILED_STARTS} extractors in a row died before they were ready, the last of them {reason}"
+        self._start()
+        return None

@@ -2,54 +2,54 @@
 
 from __future__ import annotations
 
-import logging
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
 import ray
 from ray import exceptions as errors
 
-from dico.cluster.actors import Home, Kit, LabelActor, Unfit, Unseen
-from dico.cluster.address import listens
+from dico.cluster.actors import ActorInfo, CannotStart, FolderNotVisible, LabelActor
 from dico.cluster.deaths import died_with_its_node, last_words, lost_of, lost_with_node
-from dico.cluster.extractors import Extractors
-from dico.cluster.patience import Patience, free_resources
-from dico.cluster.remote import FETCH_S, Actor, ObjectRef, actor_class, ask, node_id
-from dico.executors.supervisor import Broken, Died, Done, Event, Ready
+from dico.cluster.job_package import JobPackage
+from dico.cluster.remote import FETCH_S, RESULT_LOST, Actor, Extractors, ObjectRef, actor_class, ask, node_id
+from dico.executors.supervisor import Broken, Died, Done, Event, GaveBack, Ready
 from dico.task import Failed, Lost, Task
-
-log = logging.getLogger(__name__)
 
 DOUBT_S = 30.0
 """An actor that cannot be reached for so long is given up."""
+REST_S = 2.0
+"""A worker whose extractor went away gets no task for so long: the death is known to all by then."""
+REFUSAL_S = 1.0
+"""A machine of the same network whose node is gone refuses a connection sooner than this."""
 
 
 class RayWorkers:
     """Actors of the cluster that this process is connected to, as :class:`dico.executors.supervisor.Workers` says.
 
     Args:
-        kit: What they start with.
+        package: What they start with.
         num_extractors: Actors that extract features for those that label; None when these make their own.
         gpus: Of each extractor.
 
     Attributes:
-        homes: Where the ready ones live, by number of the worker.
+        infos: Where the ready ones are, by number of the worker.
     """
 
-    def __init__(self, kit: Kit, num_extractors: int | None = None, *, gpus: float = 0.0) -> None:
-        self._kit = ray.put(kit)
-        self._extractors = None if num_extractors is None else Extractors(self._kit, num_extractors, gpus=gpus)
+    def __init__(self, package: JobPackage, num_extractors: int | None = None, *, gpus: float = 0.0) -> None:
+        self._package = ray.put(package)
+        self._extractors = None if num_extractors is None else Extractors(self._package, num_extractors, gpus=gpus)
         self._class = actor_class(LabelActor, num_cpus=1)
         self._numbers = count()
         self._actors: dict[int, Actor] = {}
         self._calls: dict[ObjectRef, int] = {}
-        self.homes: dict[int, Home] = {}
-        self._held: list[int] = []
+        self._alive: dict[int, ObjectRef] = {}  # the answers that tasks wait for, of those that have one
+        self.infos: dict[int, ActorInfo] = {}
+        self._resting_until: dict[int, float] = {}  # of those that are to be ready when there is an extractor
         self._doubted_since: dict[int, float] = {}
-        self._lost_nodes: set[str] = set()
-        self._patience = Patience()
+        self._gone: dict[str, bool] = {}  # nodes, as far as they were asked in this wait
 
     def __enter__(self) -> RayWorkers:
         return self
@@ -64,21 +64,23 @@ class RayWorkers:
         """Asks Ray for an actor, which gets a CPU when one is free."""
         worker = next(self._numbers)
         self._actors[worker] = self._class.remote(node_id, ask)
-        self._calls[self._actors[worker].ready.remote(self._kit)] = worker
+        self._calls[self._actors[worker].ready.remote(self._package)] = worker
         return worker
 
     def give(self, worker: int, task: Task) -> None:
         """Gives a worker a task, and the extractors that it may ask."""
+        actor = self._actors[worker]
         extractors = [] if self._extractors is None else self._extractors.in_turn(worker)
-        self._calls[self._actors[worker].do.remote(task, extractors)] = worker
+        # Ray sends the task when the worker has answered that it is alive: one that died idle cannot be blamed on it.
+        self._alive[worker] = actor.alive.remote()
+        self._calls[actor.do.remote(task, extractors, self._alive[worker])] = worker
 
     def kill(self, worker: int) -> None:
         """Kills a worker and forgets it."""
         ray.kill(self._actors.pop(worker), no_restart=True)
         self._calls = {call: number for call, number in self._calls.items() if number != worker}
-        self.homes.pop(worker, None)
-        self._doubted_since.pop(worker, None)
-        self._held = [number for number in self._held if number != worker]
+        for of_worker in (self._alive, self.infos, self._resting_until, self._doubted_since):
+            of_worker.pop(worker, None)
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         """What workers answered, and who died."""
@@ -89,83 +91,123 @@ class RayWorkers:
         answered, others = ray.wait(calls, num_returns=1, timeout=timeout_s)
         if answered and others:
             answered += ray.wait(others, num_returns=len(others), timeout=0)[0]
+        self._gone.clear()
         events: list[Event] = []
         for call in answered:
             if (worker := self._calls.pop(call, None)) is not None:
-                events += self._heard(worker, call)
-            elif self._extractors is not None and (story := self._extractors.heard(call)):
-                events.append(Broken(-1, story))
-        self._say_what_is_missing()
-        return [*events, *self._released()]
+                events += self._receive(worker, call)
+            elif self._extractors is not None and (error := self._extractors.receive(call)):
+                events.append(Broken(-1, error))
+        return [*events, *self._rested()]
 
-    def _released(self) -> list[Event]:
-        """Workers are ready when there is somebody to give them features."""
+    def shortage(self) -> str:
+        """What is free in the cluster, and whether extractors are what is missing."""
+        free = free_resources(ray.available_resources(), ray.cluster_resources())
         if self._extractors is not None and not self._extractors.ready:
-            return []
-        released, self._held = self._held, []
-        return [Ready(worker) for worker in released]
+            return f"no actor that extracts features is ready; {free}"
+        return free
 
-    def _heard(self, worker: int, call: ObjectRef) -> list[Event]:
+    def _receive(self, worker: int, call: ObjectRef) -> list[Event]:
         try:
-            said: Any = ray.get(call, timeout=FETCH_S)
+            answer: Any = ray.get(call, timeout=FETCH_S)
         except errors.RayError as error:
             return self._failed(worker, error)
         if worker in self._doubted_since:  # it lives, and what became of its task is not known
-            return self._buried(worker, Lost("out of reach for a while", blameless=True))
-        match said:
-            case Home():
-                self.homes[worker] = said
-                self._held.append(worker)
+            return self._end(worker, Lost("out of reach for a while", blameless=True))
+        self._alive.pop(worker, None)
+        match answer:
+            case ActorInfo():
+                self.infos[worker] = answer
+                self._resting_until[worker] = 0.0
                 return []
-            case Unfit(story):
-                return [Broken(worker, story)]
+            case CannotStart(error=reason):
+                return [Broken(worker, reason)]
             case Lost():
-                return self._buried(worker, said)
-            case Unseen(outcome=outcome):
-                return [Broken(worker, said.complaint) if said.folder.is_dir() else Done(worker, outcome)]
+                return self._give_back(worker, answer)
+            case FolderNotVisible(outcome=outcome):
+                return [Broken(worker, answer.complaint) if answer.folder.is_dir() else Done(worker, outcome)]
             case _:
-                return [Done(worker, said)]
+                return [Done(worker, answer)]
 
     def _failed(self, worker: int, error: errors.RayError) -> list[Event]:
         """What a call that gave no answer tells of the worker."""
-        home, message = self.homes.get(worker), str(error)
+        info, message = self.infos.get(worker), str(error)
+        if isinstance(error, RESULT_LOST):
+            return self._end(worker, Lost("lost: its answer did not arrive", blameless=True))
         actor_died = isinstance(error, (errors.RayActorError, errors.OutOfMemoryError))
-        if (home is None and not actor_died) or getattr(error, "actor_init_failed", False):
+        if (info is None and not actor_died) or getattr(error, "actor_init_failed", False):
             return [Broken(worker, f"an actor could not be made: {message}")]
-        host = home.host if home else ""
-        if died_with_its_node(message) or (home and self._is_lost(home.node)):
-            return self._buried(worker, lost_with_node(host))
+        host = info.host if info else ""
+        if died_with_its_node(message) or (info and self._is_gone(info.node)):
+            return self._end(worker, lost_with_node(host))
         if isinstance(error, errors.ActorUnavailableError):
             since = self._doubted_since.setdefault(worker, time.monotonic())
             if time.monotonic() < since + DOUBT_S:
                 self._calls[self._actors[worker].alive.remote()] = worker
                 return []
-            return self._buried(worker, Lost(f"out of reach for {DOUBT_S:.0f} s", blameless=True))
-        if isinstance(error, (errors.ObjectLostError, errors.GetTimeoutError)):
-            return self._buried(worker, Lost("lost: its answer did not arrive", blameless=True))
+            return self._end(worker, Lost(f"out of reach for {DOUBT_S:.0f} s", blameless=True))
+        was_idle = info is not None and not self._has_begun(worker)
         if isinstance(error, errors.RayTaskError):
+            if was_idle:  # it lives, and could not be asked
+                return self._give_back(worker, Lost("out of reach for a while", blameless=True))
             return [Done(worker, Failed("error", f"{type(error.cause).__name__}: {error.cause}", message))]
-        words = last_words(host, home.stderr) if home else ""
-        return self._buried(worker, lost_of(message, words))
+        words = last_words(host, info.stderr) if info else ""
+        return self._end(worker, lost_of(message, words, blameless=was_idle))
 
-    def _buried(self, worker: int, lost: Lost) -> list[Event]:
+    def _has_begun(self, worker: int) -> bool:
+        """Whether a worker was alive to get its task."""
+        try:
+            ray.get(self._alive[worker], timeout=0)
+        except errors.RayError:
+            return False
+        return True
+
+    def _give_back(self, worker: int, lost: Lost) -> list[Event]:
+        self._alive.pop(worker, None)
+        self._resting_until[worker] = time.monotonic() + REST_S
+        return [GaveBack(worker, lost)]
+
+    def _end(self, worker: int, lost: Lost) -> list[Event]:
         self.kill(worker)
         return [Died(worker, lost)]
 
-    def _is_lost(self, node: str) -> bool:
-        """Whether a node is gone; the cluster itself takes a quarter of a minute to find out."""
-        if node not in self._lost_nodes:
-            known = {entry["NodeID"]: entry for entry in ray.nodes()}.get(node)
-            if known and known["Alive"] and listens(known["NodeManagerAddress"], known["NodeManagerPort"]):
-                return False
-            log.warning("a machine of the cluster was lost: %s", known["NodeManagerHostname"] if known else node)
-            self._lost_nodes.add(node)
-        return True
+    def _rested(self) -> list[Event]:
+        """Workers are ready when there is somebody to give them features."""
+        if self._extractors is not None and not self._extractors.ready:
+            return []
+        now = time.monotonic()
+        rested = [worker for worker, until in self._resting_until.items() if until <= now]
+        for worker in rested:
+            del self._resting_until[worker]
+        return [Ready(worker) for worker in rested]
 
-    def _say_what_is_missing(self) -> None:
-        no_extractor = self._extractors is not None and not self._extractors.ready
-        if not self._patience.runs_out(bool(self._actors) and (not self.homes or no_extractor)):
-            return
-        numbers = free_resources(ray.available_resources(), ray.cluster_resources())
-        who = "extracts features" if no_extractor else "labels"
-        log.warning("no actor that %s is ready yet; the run goes on when one is; %s", who, numbers)
+    def _is_gone(self, node: str) -> bool:
+        """Whether a node is gone; the cluster itself takes a quarter of a minute to find out.
+
+        One that gives no answer may only be busy: a node that the cluster believes in must refuse to be believed gone.
+        """
+        if node not in self._gone:
+            entry = next((entry for entry in ray.nodes() if entry["NodeID"] == node), None)
+            self._gone[node] = not (entry and entry["Alive"]) or _refuses(
+                entry["NodeManagerAddress"], entry["NodeManagerPort"]
+            )
+        return self._gone[node]
+
+
+def free_resources(free: Mapping[str, float], whole: Mapping[str, float]) -> str:
+    """How much of a cluster waits for work, in words.
+
+    Example:
+        >>> free_resources({"CPU": 3.0}, {"CPU": 4.0, "GPU": 1.0})
+        '3 of 4 CPUs and 0 of 1 GPUs of the cluster are free'
+    """
+    parts = [f"{free.get(name, 0):g} of {whole.get(name, 0):g} {name}s" for name in ("CPU", "GPU")]
+    return f"{' and '.join(parts)} of the cluster are free"
+
+
+def _refuses(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=REFUSAL_S).close()
+    except OSError as error:
+        return isinstance(error, ConnectionRefusedError)
+    return False

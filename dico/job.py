@@ -1,4 +1,4 @@
-"""What workers are given to start with: small, picklable, and enough to make the work in any process on any machine."""
+"""What a worker starts with: a job is small and picklable, and makes the work in any process on any machine."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class PipelineJob:
-    """Labelling as a configuration says.
+    """A job that labels as a configuration says.
 
     Attributes:
         config: The configuration.
@@ -81,7 +81,7 @@ class PipelineJob:
 
 @dataclass(frozen=True)
 class LabelerJob:
-    """Labelling with any labeler, such as one whose divider is a trained model.
+    """A job that labels with any labeler, such as one whose divider is a trained model.
 
     Attributes:
         labeler: The labeler; it is pickled for other processes.

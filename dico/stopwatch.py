@@ -1,4 +1,4 @@
-"""Where the time goes: seconds by stage, for whoever asks; next to nothing for who does not."""
+"""Where the time goes: seconds by stage, measured within a stopwatch; without one, a stage costs next to nothing."""
 
 from __future__ import annotations
 

@@ -319,7 +319,7 @@ def test_what_a_worker_writes_is_kept_until_its_task_is_done(task):
         for key in range(3):
             assert isinstance(do(session, [task(key)])[0], Labelled)
             (worker,) = session._workers._processes.values()
-            assert os.fstat(worker._said.fileno()).st_size == 0
+            assert os.fstat(worker._output.fileno()).st_size == 0
         lost = do(session, [task(3, 10)])[0]
     assert lost.reason == "ended with exit code 7"
     assert lost.traceback.splitlines()[-1] == "the last words"

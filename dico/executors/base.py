@@ -1,4 +1,4 @@
-"""Who does the work: an executor turns (key, task) into (key, result), and knows nothing of stores or resuming."""
+"""What does the work: an executor turns (key, task) into (key, result), and knows nothing of stores or resuming."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dico.task import Result, Task
 
 
 class WorkerError(RuntimeError):
-    """No worker can be had, so that no image would ever be done; the message says what the last one died of."""
+    """There are no workers and there will be none, so that no image would ever be done; the message says why."""
 
 
 def check_limits(num_workers: int | None, timeout_s: float | None) -> None:
@@ -26,7 +26,7 @@ def check_limits(num_workers: int | None, timeout_s: float | None) -> None:
 
 
 class Session(Protocol):
-    """Workers, while they are there."""
+    """Workers that are there while a ``with`` block runs."""
 
     @property
     def window(self) -> int:
@@ -45,11 +45,11 @@ class Session(Protocol):
         """Waits for the result of any task that was handed over and not collected yet.
 
         Args:
-            timeout_s: Seconds after which None is returned, so that the caller can look at the clock. Who works in the
-                caller's process cannot keep to it.
+            timeout_s: Seconds after which None is returned, so that the caller can look at the clock. An executor that
+                works in the caller's process returns when its task is done.
 
         Raises:
-            WorkerError: when there are no workers, and new ones die before they are ready.
+            WorkerError: when no worker is of use, or new ones die before they are ready and there are no others.
         """
         ...
 

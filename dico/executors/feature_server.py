@@ -1,10 +1,10 @@
 """Few extractors, on a GPU each, that serve many workers of this machine.
 
 A worker that waits for features does nothing else, so there are never more requests under way than workers: that is
-the bounded window between the two stages. While a GPU is at one image, the cores are at others.
+the bounded window between the two stages. While a GPU works on one image, the cores work on others.
 
 A request is answered by itself and never merged with one of another worker. What goes through the network together is
-therefore a matter of the image alone (its crops, in lots of ``extractor.batch_size``) and never of who came first,
+therefore a matter of the image alone (its crops, in batches of ``extractor.batch_size``) and never of who came first,
 and the bits of the features, which change with the batch, are the same for any number of workers and extractors.
 """
 
@@ -47,7 +47,7 @@ class FeatureServer:
             thread.stop()
 
     def connect(self) -> int:
-        """A file descriptor for a new client, who goes to the extractor with the fewest of them.
+        """A file descriptor for a new client, which is served by the extractor with the fewest of them.
 
         Raises:
             WorkerError: as :meth:`check` does.

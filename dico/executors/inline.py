@@ -17,8 +17,8 @@ class InlineExecutor:
     """Does the work in this process, one task after the other.
 
     Numerical libraries are held to one thread, as the last bits of an eigenvector change with their number; Pillow's
-    remarks on odd files are silenced, as what matters of them is in the outcome. What kills the process ends the run,
-    and what hangs holds it: only workers of their own can be watched.
+    warnings about odd files are silenced, as what matters of them is in the outcome. An image that crashes the process
+    ends the run, and one that hangs stops it: only the executors with worker processes can watch those.
     """
 
     def __str__(self) -> str:

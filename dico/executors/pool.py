@@ -1,4 +1,4 @@
-"""The executor that keeps processes of this machine at work, and outlives whatever becomes of them."""
+"""The executor with worker processes on this machine, which survives whatever happens to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ START_TIMEOUT_S = 600.0
 class PoolExecutor:
     """Does the work in processes of this machine.
 
-    A worker that crashes, is killed or takes too long is replaced, and takes nobody with it; Ctrl-C does not reach the
+    A worker that crashes, is killed or takes too long is replaced, and the others go on; Ctrl-C does not reach the
     workers; they die with this process, even when it is killed. A job that shares its extractor gets a feature server
     in this process, see :mod:`dico.executors.feature_server`.
 

@@ -25,11 +25,11 @@ TAIL_BYTES = 16_384
 class WorkerProcess:
     """A worker in a process of its own, and in a process group of its own with all that it starts.
 
-    What it writes goes into a file without a name: a pipe would have to be read all the time, and the output of a
-    labeler that chats must not end up in that of the program.
+    What it prints goes into a file without a name: a pipe would have to be read all the time, and what a labeler
+    prints must not end up in the output of the program.
 
     Args:
-        number: What it is called.
+        number: By which the parent knows it.
         job: File descriptor of a file that holds the pickled job; stays open here.
         features: File descriptor of a connection to a feature server; None for none. The caller closes it.
 
@@ -41,9 +41,9 @@ class WorkerProcess:
     """
 
     def __init__(self, number: int, job: int, features: int | None = None) -> None:
-        self._said: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - as long as the process
+        self._output: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - as long as the process
         # Emptied between tasks, it has to be written at its end, wherever that is by then.
-        fcntl(self._said, F_SETFL, fcntl(self._said, F_GETFL) | os.O_APPEND)
+        fcntl(self._output, F_SETFL, fcntl(self._output, F_GETFL) | os.O_APPEND)
         self.channel, theirs = Pipe()
         passed = [theirs.fileno(), job, NO_FEATURES if features is None else features]
         numbers = [str(value) for value in (number, os.getpid(), *passed)]
@@ -52,8 +52,8 @@ class WorkerProcess:
             self._popen = subprocess.Popen(
                 [sys.executable, "-X", "faulthandler", "-c", START, *numbers, *path],
                 stdin=subprocess.DEVNULL,
-                stdout=self._said,
-                stderr=self._said,
+                stdout=self._output,
+                stderr=self._output,
                 env=os.environ | ENVIRONMENT,
                 pass_fds=[descriptor for descriptor in passed if descriptor != NO_FEATURES],
                 process_group=0,
@@ -80,7 +80,7 @@ class WorkerProcess:
             event: Event = self.channel.recv()
         except (EOFError, OSError):
             return None
-        self._said.truncate(0)  # what belongs to a finished task tells nothing of a later death
+        self._output.truncate(0)  # what belongs to a finished task tells nothing of a later death
         return event
 
     def is_gone(self) -> bool:
@@ -93,8 +93,8 @@ class WorkerProcess:
 
     def tail(self) -> str:
         """The last lines that it wrote."""
-        size = os.fstat(self._said.fileno()).st_size
-        end = os.pread(self._said.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES))
+        size = os.fstat(self._output.fileno()).st_size
+        end = os.pread(self._output.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES))
         return "\n".join(end.decode(errors="replace").splitlines()[-TRACEBACK_LINES:])
 
     def kill(self) -> None:
@@ -106,7 +106,7 @@ class WorkerProcess:
 
     def _close(self) -> None:
         self.channel.close()
-        self._said.close()
+        self._output.close()
 
 
 def _reason(code: int) -> str:

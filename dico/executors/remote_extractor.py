@@ -37,7 +37,7 @@ class RemoteExtractor:
         """As :class:`dico.features.base.Extractor` says; raises what the extractor raises.
 
         Raises:
-            SystemExit: when the server is gone: that is no fault of the image, and this process is of no more use.
+            SystemExit: when the server is gone, which is no fault of the image: this process is of no more use.
         """
         try:
             self._connection.send(Request(tuple(images), size))

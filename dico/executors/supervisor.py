@@ -1,4 +1,4 @@
-"""Keeps a crew of workers at work: who is ready, who does what, who died, who takes too long. Knows no processes."""
+"""Supervises workers: who is ready, has which task, died, or takes too long. Knows nothing of processes or clusters."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from dico.task import Failed, Lost, Outcome, Result, Task
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
-"""Longest wait for an event: a death that makes no noise is noticed after this."""
+"""Longest wait for an event: a death that no event tells of is noticed after this."""
 MAX_FAILED_STARTS = 3
-"""So many starts that fail in a row end the run, unless some workers are at work: then it goes on with those."""
+"""So many starts that fail in a row end the run, unless other workers are ready: then it goes on with those."""
 AHEAD = 2
 """Tasks handed over for each worker: one in work, and one that it gets before the last result is written."""
 PATIENCE_S = 30.0
@@ -42,7 +42,7 @@ class Done:
 
 @dataclass(frozen=True)
 class GaveBack:
-    """A worker lives and could not do its task, such as when nobody gave it features. When it can, it is Ready again."""
+    """A worker lives and could not do its task, such as for want of features. When it can again, it is Ready."""
 
     worker: int
     lost: Lost
@@ -50,7 +50,7 @@ class GaveBack:
 
 @dataclass(frozen=True)
 class Died:
-    """A worker is no more. ``lost`` says of what it died."""
+    """A worker has died; ``lost`` says of what."""
 
     worker: int
     lost: Lost
@@ -72,7 +72,7 @@ Event = Ready | Done | GaveBack | Died | Broken
 
 
 class Workers(Protocol):
-    """Workers of some kind. They are known by numbers, which are never used again."""
+    """Workers of some kind, such as processes. They have numbers, and no number is used twice."""
 
     def start(self) -> int:
         """Starts a worker and returns its number at once; that it is ready is an event.
@@ -107,8 +107,8 @@ class Workers(Protocol):
 class Supervisor:
     """A session over workers that may die.
 
-    Each worker has one task at a time, so the one that it dies with is known; only ready workers are given any; those
-    that died are replaced. What is to be done with a task whose worker died is the caller's to say.
+    Each worker has one task at a time, so that it is known which one it died with; only ready workers are given any;
+    those that died are replaced. The caller decides what is done with a task whose worker died.
 
     Args:
         workers: The kind of workers.

@@ -32,7 +32,7 @@ REMEDY = "a labeler that other processes are to use must be defined in a module 
 
 
 def main(number: int, parent: int, channel: int, job: int, features: int) -> None:
-    """Works until the parent hangs up or dies.
+    """Works until the parent closes the connection or dies.
 
     Args:
         number: Of this worker.
@@ -41,7 +41,7 @@ def main(number: int, parent: int, channel: int, job: int, features: int) -> Non
         job: File descriptor of a file with the pickled job.
         features: File descriptor of the connection to a feature server, or NO_FEATURES.
     """
-    # Ctrl-C and the end of a batch job reach every process, and it is the parent's to say what follows from them.
+    # Ctrl-C and the end of a batch job reach every process, and the parent decides what follows from them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with(parent)
@@ -63,7 +63,7 @@ def main(number: int, parent: int, channel: int, job: int, features: int) -> Non
 
 
 def _connection(descriptor: int) -> Connection:
-    os.set_inheritable(descriptor, False)  # what a labeler starts must not hold the line open
+    os.set_inheritable(descriptor, False)  # what a labeler starts must not keep it open
     return Connection(descriptor)
 
 
@@ -83,7 +83,7 @@ def _make_work(job: Job, features: int) -> Work:
 
 
 def story_of(error: Exception) -> str:
-    """What users can mend is said in a sentence, as the command line does; of the rest, the whole traceback."""
+    """A sentence for what users can mend, as the command line has it; the whole traceback for the rest."""
     if isinstance(error, (ValueError, TypeError, ImportError, OSError)):
         return str(error)
     return "".join(traceback.format_exception(error)).strip()
@@ -92,7 +92,7 @@ def story_of(error: Exception) -> str:
 def _die_with(parent: int) -> None:
     """Has this process killed when its parent dies, also by SIGKILL and in the middle of compiled code.
 
-    Linux does it, when the thread that started this process ends; elsewhere a thread looks out for it.
+    Linux does it, when the thread that started this process ends; elsewhere a thread checks now and then.
     """
     if sys.platform != "linux" or ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL):
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()

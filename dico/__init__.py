@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dico.config import load_config
     from dico.labeler import PseudoLabeler
+    from dico.labelling import label_images
     from dico.masks import MaskSet
     from dico.store import MaskStore
 
-__all__ = ["MaskSet", "MaskStore", "PseudoLabeler", "load_config"]
+__all__ = ["MaskSet", "MaskStore", "PseudoLabeler", "label_images", "load_config"]
 
 _HOME = {
     "MaskSet": "dico.masks",
     "MaskStore": "dico.store",
     "PseudoLabeler": "dico.labeler",
+    "label_images": "dico.labelling",
     "load_config": "dico.config",
 }
 

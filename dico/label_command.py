@@ -83,19 +83,13 @@ def label(args: argparse.Namespace) -> int:
     if args.batch_size is not None:
         config = replace(config, extractor=replace(config.extractor, batch_size=args.batch_size))
 
-    from dico.inputs import list_image_names
     from dico.job import PipelineJob
+    from dico.labelling import manifest_of, shard_size_of
     from dico.run import RunOptions, run
-    from dico.store import Manifest, MaskStore
+    from dico.store import MaskStore
     from dico.store.guard import LOCKS
 
-    manifest = Manifest.of_files(
-        list_image_names(args.input),
-        root=Path(args.input) if Path(args.input).is_dir() else None,
-        config=config.to_dict(),
-        config_hash=config.hash(),
-        shard_size=args.shard_size or _shard_size(args.output),
-    )
+    manifest = manifest_of(args.input, config, shard_size=args.shard_size or shard_size_of(args.output))
     options = RunOptions(
         limit=args.limit,
         shards=_within(args.shard_range, manifest.shards),
@@ -144,17 +138,6 @@ def _executor(args: argparse.Namespace, images: int, *, watched: bool) -> Execut
     from dico.executors import InlineExecutor
 
     return InlineExecutor()
-
-
-def _shard_size(output: str) -> int:
-    """That of the store which is to be gone on with, or the usual one."""
-    from dico.store import MaskStore
-    from dico.store.manifest import SHARD_SIZE
-
-    try:
-        return MaskStore.open(output).manifest.shard_size
-    except FileNotFoundError:
-        return SHARD_SIZE
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -80,13 +80,13 @@ def run(
     """
     options = options or RunOptions()
     executor = executor or InlineExecutor()
-    started = time.monotonic()
     tally = Tally()
     with (
         store.writer(options.shards, retry_failed=options.retry_failed) as writer,
         RunLog(store.path) as run_log,
         Interrupt() as interrupt,
     ):
+        started = time.monotonic()  # not before, as the writer may have waited for the lock of a machine that died
         if writer.damaged_shards:
             log.warning("shards %s of %s are damaged and are labelled again", writer.damaged_shards, store.path)
         images = sum(len(store.manifest.shard_indices(shard)) for shard in writer.shards)

@@ -18,7 +18,7 @@ GROUND = {"atomic", "config", "image", "inputs", "masks", "rasterise", "rle", "s
 GRAPHS = {"features", "merge_tree", "merging", "pooling", "tournament"}  # regions, and merging them
 SOLVER = {"affinity", "lanczos", "ncut"}
 SCORING = {"evaluation_report", "ground_truth", "matching", "precision"}
-RUNNING = {"executors", "interrupt", "job", "progress", "run", "run_log", "run_summary", "task"}
+RUNNING = {"executors", "interrupt", "job", "labelling", "progress", "run", "run_log", "run_summary", "task"}
 
 MAY_IMPORT: dict[str, dict[str, set[str]]] = {
     "dico": {
@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "cluster": GROUND | RUNNING | {"features"},
         "label_command": GROUND | RUNNING | {"cluster", "store"},
         "cli": GROUND | RUNNING | {"evaluate", "export", "gallery", "label_command", "store"},
-        "__init__": {"config", "labeler", "masks", "store"},
+        "__init__": {"config", "labeler", "labelling", "masks", "store"},
         "__main__": {"cli"},
     },
     "training": {

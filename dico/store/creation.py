@@ -46,7 +46,7 @@ def settle_manifest(folder: Path, manifest: Manifest, *, retry_failed: bool = Fa
     if not differences:
         return stored
     if not retry_failed and has_rows(folder):
-        raise _another_job(folder, differences)
+        raise _another_job(folder, differences, mended=_were_only_mended(folder, stored, manifest))
     with guard(folder):
         # All is asked again, as others may have written before the guard was held.
         stored = Manifest.read(folder / MANIFEST)
@@ -80,10 +80,13 @@ def has_rows(folder: Path) -> bool:
     return any(next(read_journal(journal), None) is not None for journal in shards.glob("*.journal"))
 
 
-def _another_job(folder: Path, differences: list[str]) -> StoreError:
+def _another_job(folder: Path, differences: list[str], *, mended: bool = False) -> StoreError:
+    what = "\n  " + "\n  ".join(differences)
+    if mended:
+        return StoreError(f"{folder} has no masks of images that are not what they were; add --retry-failed:{what}")
     return StoreError(
         f"{folder} belongs to another run and was left as it is; choose another output, or run with what the store"
-        " has:\n  " + "\n  ".join(differences)
+        f" has:{what}"
     )
 
 

@@ -255,16 +255,15 @@ def results_until_the_end(session: Session, tasks: list[Task]) -> list[object]:
     return results
 
 
-@pytest.mark.parametrize("num_workers", [1, 3])
-def test_a_lost_device_ends_the_session_and_no_image_is_blamed(tasks, num_workers):
-    job = FarJob(RuntimeError(LOST[0]), after=3)
-    with PoolExecutor(num_workers).session(job) as session:
-        *labelled, end = results_until_the_end(session, tasks)
+@pytest.mark.parametrize(("num_workers", "after", "count"), [(1, 3, 8), (3, 3, 8), (2, 0, 1)])
+def test_a_lost_device_ends_the_session_and_no_image_is_blamed(tasks, num_workers, after, count):
+    with PoolExecutor(num_workers).session(FarJob(RuntimeError(LOST[0]), after)) as session:
+        *labelled, end = results_until_the_end(session, tasks[:count])
     assert str(end) == (
         "cuda:7 is of no more use to this process (CUDA error: device-side assert triggered);"
         " the same command goes on where this one stopped"
     )
-    assert len(labelled) <= 3 and all(isinstance(outcome, Labelled) for outcome in labelled)
+    assert len(labelled) <= after and all(isinstance(outcome, Labelled) for outcome in labelled)
 
 
 def test_a_thread_that_ends_ends_the_session_with_its_story_and_no_image_is_blamed(tasks):

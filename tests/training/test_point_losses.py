@@ -3,22 +3,40 @@ import pytest
 import torch
 
 from tests.reference import criterion as reference
-from training.models.point_losses import at_uncertain_points, most_uncertain, point_losses, soft_iou
+from training.models.point_losses import most_uncertain, point_losses, points_taken, soft_iou
 from training.models.points import LossPoints
 
 
-def test_losses_equal_the_loop():
+def given(masks, points, taken, dtype=torch.float32):
     rng = torch.Generator().manual_seed(0)
-    logits_MK, targets_MK = 4 * torch.randn(5, 40, generator=rng), torch.rand(5, 40, generator=rng)
-    expected = [
-        (reference.cross_entropy(x, t), reference.dice(x, t))
-        for x, t in zip(logits_MK.double().numpy(), targets_MK.double().numpy(), strict=True)
-    ]
-    np.testing.assert_allclose(point_losses(logits_MK, targets_MK).numpy(), expected, rtol=1e-5)
+    logits_MP = 4 * torch.randn(masks, points, generator=rng, dtype=dtype)
+    order_MP = torch.rand(masks, points, generator=rng).argsort(dim=1)
+    return logits_MP.requires_grad_(), torch.rand(masks, points, generator=rng, dtype=dtype), order_MP[:, :taken]
+
+
+def test_losses_equal_the_loop():
+    logits_MP, targets_MP, taken_MK = given(5, 60, 40)
+    at_points = (values_MP.detach().double().gather(1, taken_MK).numpy() for values_MP in (logits_MP, targets_MP))
+    expected = [(reference.cross_entropy(x, t), reference.dice(x, t)) for x, t in zip(*at_points, strict=True)]
+    np.testing.assert_allclose(point_losses(logits_MP, targets_MP, taken_MK).detach().numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("masks", [0, 3])
+def test_gradients_by_hand_equal_differences(masks):
+    logits_MP, targets_MP, taken_MK = given(masks, 9, 6, torch.float64)
+    assert torch.autograd.gradcheck(lambda x: point_losses(x, targets_MP, taken_MK), logits_MP)
+
+
+def test_certain_predictions_have_finite_losses_and_gradients():
+    logits_MP = torch.tensor([[1e4, -1e4, 1e4, -1e4]], requires_grad=True)
+    losses_M2 = point_losses(logits_MP, torch.tensor([[1.0, 0.0, 0.0, 1.0]]), torch.arange(4)[None])
+    assert losses_M2.tolist() == [[5e3, pytest.approx(1 - 3 / 5)]]
+    assert torch.autograd.grad(losses_M2.sum(), logits_MP)[0].tolist() == [[0, 0, 0.25, -0.25]]
 
 
 def test_an_empty_target_is_lost_less_the_less_is_predicted():
-    nothing, something = point_losses(torch.tensor([[-99.0, -99.0], [99.0, -99.0]]), torch.zeros(2, 2))
+    both = torch.arange(2).expand(2, -1)
+    nothing, something = point_losses(torch.tensor([[-99.0, -99.0], [99.0, -99.0]]), torch.zeros(2, 2), both)
     assert nothing.tolist() == [0, 0] and something.tolist() == [49.5, 0.5]
 
 
@@ -35,13 +53,10 @@ def test_no_masks_have_no_uncertain_points():
     assert most_uncertain(torch.zeros(0, 9), 4).shape == (0, 4)
 
 
-def test_points_taken_keep_logits_and_targets_together():
-    points = LossPoints(torch.rand(1, 2), torch.rand(4, 2), torch.rand(1, 2), uncertain=2)
-    logits_MK = torch.tensor([[9.0, -1.0, 8.0, 2.0, 7.0]], requires_grad=True)
-    logits, targets = at_uncertain_points(logits_MK, logits_MK.detach() * 10, points)
-    assert sorted(logits.tolist()[0][:2]) == [-1, 2] and logits.tolist()[0][2] == 7
-    assert torch.equal(targets, logits.detach() * 10)
-    assert torch.autograd.grad(logits.sum(), logits_MK)[0].tolist() == [[0, 1, 0, 1, 1]]
+def test_a_mask_takes_uncertain_candidates_and_all_uniform_points():
+    points = LossPoints(torch.rand(1, 2), torch.rand(4, 2), torch.rand(2, 2), uncertain=2)
+    taken = points_taken(torch.tensor([[9.0, -1.0, 8.0, 2.0, 7.0, 7.0], [1.0, 2.0, 3.0, 4.0, 0.0, 0.0]]), points)
+    assert [sorted(row) for row in taken.tolist()] == [[1, 3, 4, 5], [0, 1, 4, 5]]
 
 
 def test_overlap_of_nothing_with_nothing():

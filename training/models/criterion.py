@@ -8,7 +8,8 @@ Wang et al. 2023 (CutLER), Sec. 3.3, for DropLoss. Deviation: the masks and laye
 (:mod:`training.models.points`), each of which is drawn as published; and the class loss, too, is divided by what it is
 divided by on average over workers, so that several of them give the gradients of one.
 
-Axes: L layers, B images, Q queries, N targets and M matched pairs of an image, K points, h w cells of a prediction.
+Axes: L layers, B images, Q queries, N targets and M matched pairs of an image, K points of the
+matching, P points of the losses, h w cells of a prediction.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor, distributed
 from training.config import LossConfig
 from training.models.mask_values import values_at
 from training.models.matcher import Pairs, match_layers
-from training.models.point_losses import at_uncertain_points, point_losses, soft_iou
+from training.models.point_losses import point_losses, points_taken, soft_iou
 from training.models.points import LossPoints, cell_centres, draw_points, sample_planes
 from training.samples import NO_OBJECT, OBJECT, FactoredOutput, Output, Targets
 
@@ -127,17 +128,17 @@ class Criterion:
     def _of_image(
         self, output: Output | FactoredOutput, image: int, class_logits_LQ2: Tensor, targets: Targets, at: LossPoints
     ) -> tuple[list[Pairs], Tensor]:
-        loss_points_K2 = torch.cat((at.candidates_K2, at.uniform_K2))
+        loss_points_P2 = torch.cat((at.candidates_K2, at.uniform_K2))
         # Every target is looked up once: most of that time goes into its pixels becoming numbers.
-        targets_NK = sample_planes(targets.masks_NHW, torch.cat((at.matching_K2, loss_points_K2)))
-        matching_NK, loss_NK = targets_NK.tensor_split((len(at.matching_K2),), dim=1)
+        targets_NK = sample_planes(targets.masks_NHW, torch.cat((at.matching_K2, loss_points_P2)))
+        matching_NK, loss_NP = targets_NK.tensor_split((len(at.matching_K2),), dim=1)
         with torch.no_grad():
             values = values_at(output, image, at.matching_K2)
         pairs = match_layers(class_logits_LQ2, values, matching_NK, self.config)
         losses = []
-        for of_layer, matched in zip(values_at(output, image, loss_points_K2), pairs, strict=True):
-            logits_MK, targets_MK = of_layer.of(matched.query_M), loss_NK[matched.target_M]
-            losses.append(point_losses(*at_uncertain_points(logits_MK, targets_MK, at)))
+        for of_layer, matched in zip(values_at(output, image, loss_points_P2), pairs, strict=True):
+            logits_MP = of_layer.of(matched.query_M)
+            losses.append(point_losses(logits_MP, loss_NP[matched.target_M], points_taken(logits_MP, at)))
         if self.config.drop_iou:
             kept = self._agreeing(output, image, targets, pairs)
             losses = [losses_M2 * kept_M[:, None] for losses_M2, kept_M in zip(losses, kept, strict=True)]

@@ -2,54 +2,38 @@
 
 Source: Kirillov et al. 2020 (PointRend), Sec. 3.1; Milletari et al. 2016 (V-Net), Sec. 3, for dice.
 
-Axes: M matched masks, K points.
+Axes: M matched masks, P points at which all are known, K points that a mask takes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from training.models.points import LossPoints
 
 
-def point_losses(logits_MK: Tensor, targets_MK: Tensor) -> Tensor:
-    """Binary cross-entropy and dice loss of each mask.
+def points_taken(logits_MP: Tensor, points: LossPoints) -> Tensor:
+    """The points that each mask takes: its most uncertain candidates, and the uniform ones.
 
     Args:
-        logits_MK: float32: mask logits at points.
-        targets_MK: float32 in [0, 1]: targets at the same points.
-
-    Returns:
-        float32 (M, 2): cross-entropy, averaged over points; dice loss, with 1 added to both sides of its fraction.
-    """
-    cross_entropy_MK = functional.binary_cross_entropy_with_logits(logits_MK, targets_MK, reduction="none")
-    inside_MK = logits_MK.sigmoid()
-    overlap_M = (inside_MK * targets_MK).sum(dim=1)
-    dice_M = 1 - (2 * overlap_M + 1) / (inside_MK.sum(dim=1) + targets_MK.sum(dim=1) + 1)
-    return torch.stack((cross_entropy_MK.mean(dim=1), dice_M), dim=1)
-
-
-def at_uncertain_points(logits_MK: Tensor, targets_MK: Tensor, points: LossPoints) -> tuple[Tensor, Tensor]:
-    """Values at the points that each mask takes: its most uncertain candidates, and the uniform ones.
-
-    Args:
-        logits_MK: Mask logits at the candidates and the uniform points, in this order.
-        targets_MK: Targets at the same points.
+        logits_MP: Mask logits at the candidates and the uniform points, in this order.
         points: These points, and how many candidates to take.
 
     Returns:
-        Logits and targets at the points taken; gradients reach the logits.
+        int64 (M, K): indices of points, no point twice in a row.
     """
+    M, P = logits_MP.shape
     candidates = len(points.candidates_K2)
-    chosen_MK = most_uncertain(logits_MK[:, :candidates], points.uncertain)
-    logits, targets = (
-        torch.cat((values_MK.gather(1, chosen_MK), values_MK[:, candidates:]), dim=1)
-        for values_MK in (logits_MK, targets_MK)
-    )
-    return logits, targets
+    uniform = torch.arange(candidates, P, device=logits_MP.device).expand(M, -1)
+    return torch.cat((most_uncertain(logits_MP[:, :candidates], points.uncertain), uniform), dim=1)
 
 
 def most_uncertain(logits_MK: Tensor, count: int) -> Tensor:
@@ -66,7 +50,57 @@ def most_uncertain(logits_MK: Tensor, count: int) -> Tensor:
     if distance_MK.device.type != "cpu" or not 0 < count < distance_MK.shape[1]:
         return distance_MK.topk(count, dim=1, largest=False, sorted=False).indices
     # NumPy's partition has vector instructions: a third of the time of torch's.
-    return torch.from_numpy(np.argpartition(distance_MK.numpy(), count, axis=1)[:, :count])
+    return torch.from_numpy(np.argpartition(distance_MK.numpy(), count, axis=1)[:, :count].copy())
+
+
+def point_losses(logits_MP: Tensor, targets_MP: Tensor, taken_MK: Tensor) -> Tensor:
+    """Binary cross-entropy and dice loss of each mask at the points that it takes.
+
+    Args:
+        logits_MP: Mask logits at points; gradients reach them, but no gradients of gradients.
+        targets_MP: Targets in [0, 1] at the same points, of the logits' dtype.
+        taken_MK: int64: indices of points, none twice in a row.
+
+    Returns:
+        (M, 2): cross-entropy, averaged over points; dice loss, with 1 added to both sides of its fraction.
+
+    Example:
+        >>> logits_MP = torch.tensor([[9.0, -9.0, 9.0]])
+        >>> losses_M2 = point_losses(logits_MP, torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0, 1]]))
+        >>> bool((losses_M2 < 0.001).all())
+        True
+    """
+    losses: Callable[[Tensor, Tensor, Tensor], Tensor] = _PointLosses.apply
+    return losses(logits_MP, targets_MP, taken_MK)
+
+
+class _PointLosses(Function):
+    # The gradient by hand keeps 12 bytes a point that was taken. Autograd would keep 16 of these, 12 of each point that
+    # was not, and as much again while it goes back: most of the memory of all losses.
+    @staticmethod
+    def forward(ctx: Any, logits_MP: Tensor, targets_MP: Tensor, taken_MK: Tensor) -> Tensor:
+        logits_MK, targets_MK = logits_MP.gather(1, taken_MK), targets_MP.gather(1, taken_MK)
+        cross_entropy_MK = functional.binary_cross_entropy_with_logits(logits_MK, targets_MK, reduction="none")
+        inside_MK = logits_MK.sigmoid()
+        overlap_M = (inside_MK * targets_MK).sum(dim=1)
+        areas_M = inside_MK.sum(dim=1) + targets_MK.sum(dim=1)
+        ctx.save_for_backward(inside_MK, targets_MK, overlap_M, areas_M, taken_MK.int())
+        ctx.width = logits_MP.shape[1]
+        dice_M = 1 - (2 * overlap_M + 1) / (areas_M + 1)
+        return torch.stack((cross_entropy_MK.mean(dim=1), dice_M), dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_M2: Tensor) -> tuple[Tensor, None, None]:
+        inside_MK, targets_MK, overlap_M, areas_M, taken_MK = ctx.saved_tensors
+        M, K = inside_MK.shape
+        of_entropy_M1, of_dice_M1 = torch.split(gradient_M2, 1, dim=1)
+        # The fraction f = (2 overlap + 1) / (areas + 1) has the derivative (2 t - f) / (areas + 1) by a sigmoid.
+        fraction_M1 = ((2 * overlap_M + 1) / (areas_M + 1))[:, None]
+        by_inside_MK = of_dice_M1 / (areas_M + 1)[:, None] * (fraction_M1 - 2 * targets_MK)
+        by_logit_MK = by_inside_MK * inside_MK * (1 - inside_MK)
+        by_logit_MK += of_entropy_M1 / K * (inside_MK - targets_MK)
+        return by_logit_MK.new_zeros(M, ctx.width).scatter_(1, taken_MK.long(), by_logit_MK), None, None
 
 
 def soft_iou(logits_MK: Tensor, targets_MK: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def test_a_hugging_face_folder_gives_its_model(name, tmp_path):
     assert ours.config == SMALL_CONFIGS[name] and not ours.training
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        expected, found = theirs(pixel_values=images), ours(images)
+        expected, found = theirs(pixel_values=images), ours(images).dense()
     torch.testing.assert_close(found.mask_logits_BQhw, expected.masks_queries_logits, atol=1e-4, rtol=0)
     torch.testing.assert_close(found.class_logits_BQ2, expected.class_queries_logits, atol=1e-4, rtol=0)
 
@@ -69,7 +69,7 @@ def test_transformers_reads_what_we_write(name, tmp_path):
     assert not report["unexpected_keys"] and not report["mismatched_keys"]
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        expected, found = theirs.eval()(pixel_values=images), ours(images)
+        expected, found = theirs.eval()(pixel_values=images), ours(images).dense()
     torch.testing.assert_close(found.mask_logits_BQhw, expected.masks_queries_logits, atol=1e-4, rtol=0)
     assert_same(weights(load_model(tmp_path / "folder")), weights(ours))
     with pytest.raises(FileExistsError):

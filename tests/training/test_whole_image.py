@@ -41,10 +41,10 @@ def of_same_weights(config, folder):
 def assert_equal_predictions(theirs, ours, images, atol):
     with torch.no_grad():
         other = theirs(pixel_values=images, output_auxiliary_logits=True)
-        mine = ours(images, deep_supervision=True)
+        mine = ours(images, deep_supervision=True).dense()
     pairs = [(other.class_queries_logits, mine.class_logits_BQ2), (other.masks_queries_logits, mine.mask_logits_BQhw)]
     for theirs_aux, ours_aux in zip(other.auxiliary_logits, mine.aux, strict=True):
-        pairs.append((theirs_aux["class_queries_logits"], one_class(ours_aux.class_logits_BQ2)))
+        pairs.append((theirs_aux["class_queries_logits"], ours_aux.class_logits_BQ2))
         pairs.append((theirs_aux["masks_queries_logits"], ours_aux.mask_logits_BQhw))
     for expected, found in pairs:
         assert expected.std() > 0.01
@@ -72,7 +72,7 @@ def test_equals_transformers_at_published_widths(backbone, tmp_path):
 def test_gradients_equal_those_of_transformers(tmp_path):
     theirs, ours = of_same_weights(SMALL_CONFIGS["swin"], tmp_path)
     images = torch.randn(1, 3, 64, 96)
-    other, mine = theirs(pixel_values=images, output_auxiliary_logits=True), ours(images, deep_supervision=True)
+    other, mine = theirs(pixel_values=images), ours(images).dense()
     for output in (other.masks_queries_logits, mine.mask_logits_BQhw):
         output.square().mean().backward()
     expected = {name: p.grad for name, p in theirs.named_parameters() if "transformer_module" in name}
@@ -86,27 +86,33 @@ def test_without_deep_supervision_only_the_last_layer_comes():
     model = WholeImageModel(TINY).eval()
     images = torch.randn(2, 3, 64, 96)
     alone, deep = model(images), model(images, deep_supervision=True)
-    assert alone.aux == () and len(deep.aux) == TINY.decoder_layers
-    assert torch.equal(alone.mask_logits_BQhw, deep.mask_logits_BQhw)
-    torch.testing.assert_close(alone.class_logits_BQ2, deep.class_logits_BQ2)
-    assert alone.mask_logits_BQhw.shape == (2, 5, 16, 24) and alone.class_logits_BQ2.shape == (2, 5, 2)
+    assert len(alone.class_logits_LBQ2) == 1 and len(deep.class_logits_LBQ2) == TINY.decoder_layers + 1
+    assert torch.equal(alone.features_BChw, deep.features_BChw)
+    torch.testing.assert_close(alone.embeddings_LBQC, deep.embeddings_LBQC[-1:])
+    torch.testing.assert_close(alone.class_logits_LBQ2, deep.class_logits_LBQ2[-1:])
+    output = alone.dense()
+    assert output.mask_logits_BQhw.shape == (2, 5, 16, 24) and output.class_logits_BQ2.shape == (2, 5, 2)
 
 
-def test_inference_makes_full_masks_once():
-    """Of all that is alive or made meanwhile, one tensor alone has the size of the masks."""
-    model = WholeImageModel(replace(TINY, queries=50)).eval()
-    made = []
+@pytest.mark.parametrize("deep_supervision", [False, True])
+def test_full_masks_are_not_made(deep_supervision):
+    """Where queries meet cells, there are at most those of stride 8."""
+    model = WholeImageModel(replace(TINY, queries=51, heads=2)).eval()
+    cells = []
 
     class Recorder(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
             result = function(*arguments, **(keywords or {}))
-            if isinstance(result, torch.Tensor) and result.shape[-2:] == (50, 16 * 24):
-                made.append(result)
+            if isinstance(result, torch.Tensor) and 51 in result.shape:
+                cells.append(result.numel() // 51)
             return result
 
     with torch.no_grad(), Recorder():
-        model(torch.randn(1, 3, 64, 96))
-    assert len({tensor.data_ptr() for tensor in made}) == 1
+        output = model(torch.randn(1, 3, 256, 384), deep_supervision=deep_supervision)
+        stride_4, stride_8 = 64 * 96, 32 * 48
+        assert stride_8 in cells and max(cells) <= 2 * stride_8
+        output.dense()
+        assert stride_4 in cells
 
 
 def test_a_query_with_an_empty_mask_attends_everywhere():
@@ -118,19 +124,19 @@ def test_a_query_with_an_empty_mask_attends_everywhere():
     embedding, cells = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), torch.tensor([[[-1.0, -2.0, -3.0], [5.0, -1.0, 0.0]]])
     assert allowed_cells(embedding, cells).tolist() == [[[True, True, True], [True, False, True]]]
     # Masks of zeros are nowhere empty; below zero everywhere they are, and what is seen is the same.
-    full = decoder(features, every_layer=False)[0].queries_BQC
+    full = decoder(features, every_layer=False).normed_LBQC
     nothing = replace(features, mask_features_BChw=torch.full((1, 32, 8, 8), -1.0))
     for parameter in decoder.decoder.mask_predictor.parameters():
         torch.nn.init.constant_(parameter, 0.1)
-    assert (decoder(nothing, every_layer=True)[0].mask_logits_BQhw < 0).all()
+    assert (decoder(nothing, every_layer=True).embeddings_LBQC > 0).all()
     assert full.isfinite().all()
-    torch.testing.assert_close(decoder(nothing, every_layer=False)[0].queries_BQC, full)
+    torch.testing.assert_close(decoder(nothing, every_layer=False).normed_LBQC, full)
 
 
 def test_every_weight_that_should_learn_does():
     torch.manual_seed(0)
     model = shaken(WholeImageModel(TINY))  # a fresh one looks in the same directions from everywhere
-    output = model(torch.randn(2, 3, 64, 96), deep_supervision=True)
+    output = model(torch.randn(2, 3, 64, 96), deep_supervision=True).dense()
     predictions = (output, *output.aux)
     sum(p.mask_logits_BQhw.square().mean() + p.class_logits_BQ2.square().mean() for p in predictions).backward()
     # Key biases change all scores of a query alike, which the softmax takes away.
@@ -141,7 +147,7 @@ def test_every_weight_that_should_learn_does():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_dtypes(dtype):
     model = WholeImageModel(TINY).eval().to(dtype)
-    output = model(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
+    output = model(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)).dense()
     assert output.mask_logits_BQhw.dtype == output.class_logits_BQ2.dtype == dtype
     assert output.mask_logits_BQhw.isfinite().all()
 
@@ -149,7 +155,7 @@ def test_other_dtypes(dtype):
 def test_autocast_trains():
     model = WholeImageModel(TINY)
     with torch.autocast("cpu", torch.bfloat16):
-        output = model(torch.randn(1, 3, 64, 64), deep_supervision=True)
+        output = model(torch.randn(1, 3, 64, 64), deep_supervision=True).dense()
     output.mask_logits_BQhw.float().square().mean().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
@@ -162,7 +168,7 @@ def test_bytes_are_normalised_and_padding_becomes_zeros():
     torch.testing.assert_close(normal[0, 1, 3, 4], expected)
     assert not normal[1, :, 40:].any() and not normal[1, :, :, 50:].any() and normal[1, :, :40, :50].all()
     from_bytes = model(images, sizes_hw=[(64, 96), (40, 50)])
-    assert torch.equal(from_bytes.mask_logits_BQhw, model(normal).mask_logits_BQhw)
+    assert torch.equal(from_bytes.features_BChw, model(normal).features_BChw)
     with pytest.raises(ValueError, match="argument 2 is shorter"):
         model.normalise(images, [(64, 96)])
 
@@ -172,7 +178,7 @@ def test_several_classes_are_taken_together():
     together = one_class(logits).softmax(dim=-1)
     torch.testing.assert_close(together[..., 0], logits.softmax(dim=-1)[..., :-1].sum(dim=-1))
     output = WholeImageModel(replace(TINY, classes=5))(torch.randn(1, 3, 64, 64), deep_supervision=True)
-    assert output.class_logits_BQ2.shape == output.aux[0].class_logits_BQ2.shape == (1, 5, 2)
+    assert output.class_logits_LBQ2.shape == (4, 1, 5, 2)
 
 
 @pytest.mark.slow
@@ -180,8 +186,8 @@ def test_it_compiles():
     model = WholeImageModel(replace(TINY, decoder_layers=1)).eval()
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        compiled = torch.compile(model)(images)
-        torch.testing.assert_close(compiled.mask_logits_BQhw, model(images).mask_logits_BQhw, atol=1e-4, rtol=1e-4)
+        found, expected = torch.compile(model)(images).dense(), model(images).dense()
+    torch.testing.assert_close(found.mask_logits_BQhw, expected.mask_logits_BQhw, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

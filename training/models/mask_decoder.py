@@ -3,10 +3,10 @@
 Parameters are named as in Hugging Face's files of Mask2Former. Source: Cheng et al. 2022, Sec. 3.2.
 
 A mask is the dot product of a query's mask embedding with the mask features, and resizing is linear: so where a query
-may look next is the dot product with resized features, at 1/4 to 1/64 of the cells of a full mask. Full masks are only
-made where someone wants them: of the last layer in inference, of every layer for deep supervision.
+may look next is the dot product with resized features, at 1/4 to 1/64 of the cells of a full mask. Full masks are not
+made here at all.
 
-Axes: B images, Q queries, S cells of a level, C channels, M heads, D channels of a head, h w cells of mask features.
+Axes: L layers, B images, Q queries, S cells of a level, C channels, M heads, D channels of a head.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from training.models.positions import sine_positions
 
 
 @dataclass(frozen=True)
-class LayerOutput:
-    """What one layer leaves behind.
+class Queries:
+    """What the decoder makes of the queries.
 
     Attributes:
-        queries_BQC: The normed queries, for the class predictor.
-        mask_logits_BQhw: Their masks.
+        normed_LBQC: For the class predictor; the last layer comes last.
+        embeddings_LBQC: The mask embeddings; a mask is the dot product with the mask features.
     """
 
-    queries_BQC: Tensor
-    mask_logits_BQhw: Tensor
+    normed_LBQC: Tensor
+    embeddings_LBQC: Tensor
 
 
 class MaskDecoder(nn.Module):
@@ -49,15 +49,15 @@ class MaskDecoder(nn.Module):
         self.level_embed = nn.Embedding(LEVELS, config.width)
         self.decoder = _Layers(config)
 
-    def forward(self, pixels: PixelFeatures, *, every_layer: bool) -> list[LayerOutput]:
-        """The queries and masks of the last layer, or of all of them.
+    def forward(self, pixels: PixelFeatures, *, every_layer: bool) -> Queries:
+        """The queries after the last layer, or also before it.
 
         Args:
             pixels: What the queries look at.
             every_layer: Also give what there is before the first layer and after each one, in this order.
 
         Returns:
-            One LayerOutput, or one more than there are layers; the last layer's comes last.
+            Queries of one layer, or of one more than there are layers.
         """
         features_BChw = pixels.mask_features_BChw
         B, width = features_BChw.shape[:2]
@@ -73,19 +73,19 @@ class MaskDecoder(nn.Module):
             resized.append(smaller_BChw.flatten(2))
         places_QC = self.queries_embedder.weight
         queries_BQC = self.queries_features.weight.expand(B, -1, -1)
-        outputs = []
+        normed, embeddings = [], []
         layers = self.decoder.layers
         for index in range(len(layers) + 1):
             normed_BQC = self.decoder.layernorm(queries_BQC)
             embedding_BQC = self.decoder.mask_predictor(normed_BQC)
             if every_layer or index == len(layers):
-                logits_BQS = embedding_BQC @ features_BChw.flatten(2)
-                outputs.append(LayerOutput(normed_BQC, logits_BQS.view(B, -1, *features_BChw.shape[2:])))
+                normed.append(normed_BQC)
+                embeddings.append(embedding_BQC)
             if index < len(layers):
                 level = index % LEVELS
                 allowed_BQS = allowed_cells(embedding_BQC.detach(), resized[level])
                 queries_BQC = layers[index](queries_BQC, places_QC, keys[level], memory[level], allowed_BQS)
-        return outputs
+        return Queries(torch.stack(normed), torch.stack(embeddings))
 
 
 def allowed_cells(embedding_BQC: Tensor, features_BCS: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Parameters are named as in Hugging Face's files of Mask2Former, so those load without a map.
 
-Axes: B images, Q queries, C channels, K classes, H W pixels, h w cells of a mask (stride 4).
+Axes: L layers, B images, Q queries, C channels, K classes, H W pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from training.config import ModelConfig
 from training.models.backbones import build_backbone
 from training.models.mask_decoder import MaskDecoder
 from training.models.pixel_decoder import PixelDecoder, PixelFeatures
-from training.samples import AuxOutput, Output
+from training.samples import FactoredOutput
 
 
 class WholeImageModel(nn.Module):
@@ -27,7 +27,7 @@ class WholeImageModel(nn.Module):
 
     Example:
         >>> config = ModelConfig(backbone="tiny", width=32, queries=5, encoder_layers=1, decoder_layers=1)
-        >>> output = WholeImageModel(config)(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
+        >>> output = WholeImageModel(config)(torch.zeros(1, 3, 64, 96, dtype=torch.uint8)).dense()
         >>> output.class_logits_BQ2.shape, output.mask_logits_BQhw.shape
         (torch.Size([1, 5, 2]), torch.Size([1, 5, 16, 24]))
     """
@@ -48,27 +48,25 @@ class WholeImageModel(nn.Module):
         *,
         sizes_hw: Sequence[tuple[int, int]] | None = None,
         deep_supervision: bool = False,
-    ) -> Output:
+    ) -> FactoredOutput:
         """What the model predicts.
 
         Args:
             images_B3HW: uint8 RGB, which are normalised here; or float, which are taken as normalised.
             sizes_hw: Height and width of each image without its padding at the right and the bottom, which becomes
                 zeros after the normalisation; None when there is none. For uint8 images only.
-            deep_supervision: Also give the predictions before the last layer. Costs memory: masks of every layer.
+            deep_supervision: Also give the predictions before the first layer and after each one.
 
         Returns:
-            Output of the last layer, with ``aux`` of all before it when asked for.
+            FactoredOutput of the last layer, or of all. Its masks have stride 4 and are not multiplied out: the
+            criterion, and whoever looks at a few queries at a time, need no more.
         """
         if images_B3HW.dtype == torch.uint8:
             images_B3HW = self.normalise(images_B3HW, sizes_hw)
-        layers = self.model.transformer_module(self.model.pixel_level_module(images_B3HW), every_layer=deep_supervision)
-        class_logits_LBQK = self.class_predictor(torch.stack([layer.queries_BQC for layer in layers]))
-        *before, last = (
-            AuxOutput(one_class(class_logits_BQK), layer.mask_logits_BQhw)
-            for class_logits_BQK, layer in zip(class_logits_LBQK, layers, strict=True)
-        )
-        return Output(last.class_logits_BQ2, last.mask_logits_BQhw, tuple(before))
+        pixels = self.model.pixel_level_module(images_B3HW)
+        queries = self.model.transformer_module(pixels, every_layer=deep_supervision)
+        class_logits_LBQ2 = one_class(self.class_predictor(queries.normed_LBQC))
+        return FactoredOutput(class_logits_LBQ2, queries.embeddings_LBQC, pixels.mask_features_BChw)
 
     def normalise(self, images_B3HW: Tensor, sizes_hw: Sequence[tuple[int, int]] | None = None) -> Tensor:
         """Images as the backbone was trained with them, of the weights' dtype.
@@ -84,25 +82,25 @@ class WholeImageModel(nn.Module):
         return normal_B3HW.to(self.class_predictor.weight.dtype)
 
 
-def one_class(class_logits_BQK: Tensor) -> Tensor:
+def one_class(class_logits_LBQK: Tensor) -> Tensor:
     """Logits of "object" and "no object" from those of any number of classes, the last of which is "no object".
 
     The probability of "object" is the sum of all classes' probabilities.
 
     Args:
-        class_logits_BQK: float (B, Q, K), K at least 2.
+        class_logits_LBQK: float (..., K), K at least 2.
 
     Returns:
-        float (B, Q, 2).
+        float (..., 2).
 
     Example:
         >>> one_class(torch.tensor([[[0.0, 0.0, 0.0]]])).softmax(dim=-1)[0, 0, 0].item()
         0.6666666865348816
     """
-    if class_logits_BQK.shape[-1] == 2:
-        return class_logits_BQK
-    object_BQ = class_logits_BQK[..., :-1].logsumexp(dim=-1)
-    return torch.stack((object_BQ, class_logits_BQK[..., -1]), dim=-1)
+    if class_logits_LBQK.shape[-1] == 2:
+        return class_logits_LBQK
+    object_LBQ = class_logits_LBQK[..., :-1].logsumexp(dim=-1)
+    return torch.stack((object_LBQ, class_logits_LBQK[..., -1]), dim=-1)
 
 
 class _Network(nn.Module):

@@ -40,7 +40,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from dico.cluster.executor import RayExecutor, num_extractors  # noqa: E402
 from dico.cluster.job_package import JobPackage  # noqa: E402
-from dico.cluster.workers import RayWorkers  # noqa: E402
+from dico.cluster.workers import FRESH_S, RayWorkers  # noqa: E402
 
 pytestmark = pytest.mark.ray
 
@@ -137,6 +137,7 @@ def test_a_worker_that_dies_idle_takes_no_task_with_it(cluster, task):
         worker = workers.start()
         wait_for(workers)
         os.kill(workers.infos[worker].pid, signal.SIGKILL)
+        time.sleep(2 * FRESH_S)
         workers.give(worker, task(0))
         (died,) = wait_for(workers)
         assert isinstance(died, Died) and died.lost.blameless and died.lost.reason.startswith("killed: by a crash")

@@ -61,7 +61,7 @@ def package() -> JobPackage:
 def test_an_actor_refuses_what_it_cannot_do_yet():
     actor, task = LabelActor(lambda: "", lambda *_: []), Task(ImageEntry(0, "a.png", 1), __file__)
     with pytest.raises(RuntimeError, match="must be ready"):
-        actor.do(task, [], True)
+        actor.do(task, [])
     with pytest.raises(RuntimeError, match="must be ready"):
         next(FeatureActor(lambda: "").extract((), None))
 

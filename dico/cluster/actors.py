@@ -106,13 +106,13 @@ class LabelActor:
         limit_threads()
         return _info(self._here())
 
-    def do(self, task: Task, extractors: Sequence[object], alive: bool) -> Outcome | Lost | FolderNotVisible:
+    def do(self, task: Task, extractors: Sequence[object], alive: bool = True) -> Outcome | Lost | FolderNotVisible:
         """What became of an image.
 
         Args:
             task: The image.
             extractors: Actors that give features, the first to be asked first.
-            alive: This actor's own answer: Ray does not send the task before it has that, and so none to the dead.
+            alive: This actor's own answer, for which Ray waits before it sends the task: so the dead get none.
         """
         if self._work is None:
             raise RuntimeError("an actor must be ready before it is given a task")

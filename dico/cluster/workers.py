@@ -20,6 +20,8 @@ from dico.task import Failed, Lost, Task
 
 DOUBT_S = 30.0
 """An actor that cannot be reached for so long is given up."""
+FRESH_S = 0.1
+"""A worker that answered so short a time ago is taken to be alive; one that was idle for longer is asked."""
 REST_S = 2.0
 """A worker whose extractor went away gets no task for so long: the death is known to all by then."""
 REFUSAL_S = 1.0
@@ -45,7 +47,8 @@ class RayWorkers:
         self._numbers = count()
         self._actors: dict[int, Actor] = {}
         self._calls: dict[ObjectRef, int] = {}
-        self._alive: dict[int, ObjectRef] = {}  # the answers that tasks wait for, of those that have one
+        self._answered_at: dict[int, float] = {}
+        self._alive: dict[int, ObjectRef] = {}  # answers that tasks wait for, of workers that were idle
         self.infos: dict[int, ActorInfo] = {}
         self._resting_until: dict[int, float] = {}  # of those that are to be ready when there is an extractor
         self._doubted_since: dict[int, float] = {}
@@ -71,7 +74,10 @@ class RayWorkers:
         """Gives a worker a task, and the extractors that it may ask."""
         actor = self._actors[worker]
         extractors = [] if self._extractors is None else self._extractors.in_turn(worker)
-        # Ray sends the task when the worker has answered that it is alive: one that died idle cannot be blamed on it.
+        if time.monotonic() < self._answered_at[worker] + FRESH_S:
+            self._calls[actor.do.remote(task, extractors)] = worker
+            return
+        # Ray sends the task when the worker has answered: one that died while it was idle cannot be blamed on it.
         self._alive[worker] = actor.alive.remote()
         self._calls[actor.do.remote(task, extractors, self._alive[worker])] = worker
 
@@ -79,7 +85,7 @@ class RayWorkers:
         """Kills a worker and forgets it."""
         ray.kill(self._actors.pop(worker), no_restart=True)
         self._calls = {call: number for call, number in self._calls.items() if number != worker}
-        for of_worker in (self._alive, self.infos, self._resting_until, self._doubted_since):
+        for of_worker in (self._answered_at, self._alive, self.infos, self._resting_until, self._doubted_since):
             of_worker.pop(worker, None)
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
@@ -114,6 +120,7 @@ class RayWorkers:
             return self._failed(worker, error)
         if worker in self._doubted_since:  # it lives, and what became of its task is not known
             return self._end(worker, Lost("out of reach for a while", blameless=True))
+        self._answered_at[worker] = time.monotonic()
         self._alive.pop(worker, None)
         match answer:
             case ActorInfo():
@@ -157,7 +164,8 @@ class RayWorkers:
     def _has_begun(self, worker: int) -> bool:
         """Whether a worker was alive to get its task."""
         try:
-            ray.get(self._alive[worker], timeout=0)
+            if worker in self._alive:
+                ray.get(self._alive[worker], timeout=0)
         except errors.RayError:
             return False
         return True

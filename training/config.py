@@ -143,7 +143,7 @@ class LossConfig:
     """for this share of its points; the others are drawn anew."""
     drop_iou: float = 0.0
     """DropLoss (Wang et al. 2023, Sec. 3.3): a prediction whose IoU with its target is at most this takes no mask loss,
-    as the label may be wrong (published: 0.01). 0 leaves it out."""
+    as the label may be wrong (published: 0.01). Over the cells of the prediction; 0 leaves it out."""
 
     def __post_init__(self) -> None:
         for name in ("class_weight", "mask_weight", "dice_weight"):

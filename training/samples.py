@@ -1,9 +1,9 @@
-"""What data, models, engine and evaluation say to one another: a sample, a batch, its targets, a model's output.
+"""What data, models, engine and evaluation say to one another: sample, batch, targets, output, losses.
 
 The mapper makes a Sample of an image record: until then the image is a file and masks are run-length codes, after it
-both are crops of one size. Collate makes a Batch of Samples, a model makes an Output of a Batch, and the criterion
-compares it with the Batch's Targets. Images stay uint8 up to the model, which knows the mean and deviation that its
-weights were trained with, and so that a quarter of the bytes travels.
+both are crops of one size. Collate makes a Batch of Samples, a model makes an output of a Batch, and the criterion
+compares it with the Batch's Targets, which gives Losses. Images stay uint8 up to the model, which knows the mean and
+deviation that its weights were trained with, and so that a quarter of the bytes travels.
 
 Axes: L layers, B images, N masks of an image, Q queries, C channels (3 colours of an image), H W pixels, h w cells of a
 mask prediction, S all of them.
@@ -175,6 +175,23 @@ class FactoredOutput:
             for class_logits_BQ2, embedding_BQC in zip(self.class_logits_LBQ2, self.embeddings_LBQC, strict=True)
         )
         return Output(last.class_logits_BQ2, last.mask_logits_BQhw, tuple(before))
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """The three losses of every layer, the first layer's first, without their weights.
+
+    Attributes:
+        class_L: float32 (L,): cross-entropy of object and no object, averaged over queries with their weights.
+        mask_L: float32 (L,): binary cross-entropy at points, averaged over targets.
+        dice_L: float32 (L,): dice loss at points, averaged over targets.
+        total: float32 (): the weighted sum of all; what training lowers.
+    """
+
+    class_L: Tensor
+    mask_L: Tensor
+    dice_L: Tensor
+    total: Tensor
 
 
 def collate(samples: Sequence[Sample], *, divisor: int = 32) -> Batch:

@@ -15,7 +15,6 @@ matching, P points of the losses, h w cells of a prediction.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed
@@ -25,24 +24,7 @@ from training.models.mask_values import values_at
 from training.models.matcher import Pairs, match_layers
 from training.models.point_losses import point_losses, points_taken, soft_iou
 from training.models.points import LossPoints, cell_centres, draw_points, sample_planes
-from training.samples import NO_OBJECT, OBJECT, FactoredOutput, Output, Targets
-
-
-@dataclass(frozen=True, eq=False)
-class Losses:
-    """The three losses of every layer, the first layer's first, without their weights.
-
-    Attributes:
-        class_L: float32 (L,): cross-entropy of object and no object, averaged over queries with their weights.
-        mask_L: float32 (L,): binary cross-entropy at points, averaged over targets.
-        dice_L: float32 (L,): dice loss at points, averaged over targets.
-        total: float32 (): the weighted sum of all; what training lowers.
-    """
-
-    class_L: Tensor
-    mask_L: Tensor
-    dice_L: Tensor
-    total: Tensor
+from training.samples import NO_OBJECT, OBJECT, FactoredOutput, Losses, Output, Targets
 
 
 class Criterion:

@@ -71,6 +71,15 @@ def test_half_precision_is_near(dtype):
     assert all(tensor.grad.isfinite().all() and tensor.grad.any() for tensor in (value, points, weights))
 
 
+def test_what_is_no_number_comes_out_as_none():
+    value, points, weights = inputs()
+    with torch.no_grad():
+        points[0, 2, 1, 0, 0, 0] = torch.nan
+        points[1, 3, 0, 1, 2, 1] = torch.inf
+    seen = deformable_attention(value, SIZES, points, weights).view(2, 6, 2, 4)
+    assert seen[0, 2, 1].isnan().all() and seen.isnan().sum() == 4
+
+
 @pytest.mark.parametrize("sizes", [[(2, 5), (3, 1)], [(2, 5), (3, 1), (4, 4)]])
 def test_sizes_that_do_not_fit_are_refused(sizes):
     with pytest.raises(ValueError, match="sizes_hw must be 3 levels of 25 cells together"):

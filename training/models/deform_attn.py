@@ -5,7 +5,7 @@ of a table, and so is the attention over all samples: one ``embedding_bag`` does
 points x channels is ever made, which is what the way over ``grid_sample`` spends its time and memory on.
 
 Axes: B images, Q queries, S cells of all levels together, M heads, D channels of a head, L levels, P points,
-C = M * D channels, 2 = x, y (of offsets and points) or the two cells on either side.
+C = M * D channels, 2 = x, y; 4 = the cells around a point: above to the left and right, below to the left and right.
 """
 
 from __future__ import annotations
@@ -44,39 +44,55 @@ def deformable_attention(value_BSMD: Tensor, sizes_hw: Sizes, points_BQMLP2: Ten
         [2.0, 1.0]
     """
     B, S, M, D = value_BSMD.shape
-    areas = [h * w for h, w in sizes_hw]
-    if sum(areas) != S or len(areas) != points_BQMLP2.shape[3]:
-        levels = points_BQMLP2.shape[3]
+    Q, levels = points_BQMLP2.shape[1], points_BQMLP2.shape[3]
+    if sum(h * w for h, w in sizes_hw) != S or len(sizes_hw) != levels:
         raise ValueError(f"sizes_hw must be {levels} levels of {S} cells together, got {list(sizes_hw)}")
-    Q, device = points_BQMLP2.shape[1], value_BSMD.device
-    # int32 is enough for B * S * M rows, and half the memory.
-    extents_L12 = torch.tensor([(w, h) for h, w in sizes_hw], dtype=torch.int32, device=device)[:, None]
-    starts_L = [sum(areas[:level]) for level in range(len(areas))]
-    starts_L11 = torch.tensor(starts_L, dtype=torch.int32, device=device)[:, None, None]
+    table_BTMD, starts, widths = _framed(value_BSMD, sizes_hw)
+    device = value_BSMD.device
+    extents_L12 = points_BQMLP2.new_tensor([(w, h) for h, w in sizes_hw])[:, None]
+    # Farther out than a cell beyond the edge there are zeros as well.
+    places_BQMLP2 = (points_BQMLP2 * extents_L12 - 0.5).clamp(min=-1).minimum(extents_L12)
+    # A value that is not a number must come out as one, and not as a look at some other memory.
+    first_BQMLP2 = places_BQMLP2.detach().nan_to_num(nan=0.0).floor()
+    right_BQMLP, down_BQMLP = (places_BQMLP2 - first_BQMLP2).unbind(-1)
+    below_BQMLP = weights_BQMLP * down_BQMLP
+    above_BQMLP = weights_BQMLP - below_BQMLP
+    below_right, above_right = below_BQMLP * right_BQMLP, above_BQMLP * right_BQMLP
+    corners = (above_BQMLP - above_right, above_right, below_BQMLP - below_right, below_right)
+    weights_BQMLP4 = torch.stack(corners, dim=-1)
 
-    corners_BQMLP2 = points_BQMLP2 * extents_L12 - 0.5
-    low_BQMLP2 = corners_BQMLP2.detach().floor()
-    beyond_BQMLP2 = corners_BQMLP2 - low_BQMLP2
-    # From here on 2 stands for the two cells on either side, first along y, then along x.
-    cells = torch.stack((low_BQMLP2, low_BQMLP2 + 1), dim=-1).int()
-    inside = (cells >= 0) & (cells < extents_L12[..., None])
-    shares = torch.stack((1 - beyond_BQMLP2, beyond_BQMLP2), dim=-1) * inside
-    cells = cells.clamp(min=0).minimum(extents_L12[..., None] - 1)
-    shares_y = shares[..., 1, :] * weights_BQMLP[..., None]
-    weights_BQMLP22 = shares_y[..., :, None] * shares[..., 0, None, :]
-    rows_y = cells[..., 1, :] * extents_L12[..., :1] + starts_L11
-    rows_BQMLP22 = rows_y[..., :, None] + cells[..., 0, None, :]
-
+    # int32 is enough to count rows, and half the memory of the default.
+    x_BQMLP, y_BQMLP = first_BQMLP2.int().unbind(-1)
+    starts_L1, widths_L1 = (torch.tensor(n, dtype=torch.int32, device=device)[:, None] for n in (starts, widths))
+    images_B = torch.arange(B, dtype=torch.int32, device=device) * table_BTMD.shape[1]
+    cells_BQMLP = (y_BQMLP + 1) * widths_L1 + (x_BQMLP + 1 + starts_L1) + images_B[:, None, None, None, None]
     heads_M = torch.arange(M, dtype=torch.int32, device=device)
-    first_B = torch.arange(B, dtype=torch.int32, device=device) * (S * M)
-    rows_BQMK = rows_BQMLP22.flatten(3) * M + heads_M[:, None] + first_B[:, None, None, None]
+    rows_BQMLP = cells_BQMLP * M + heads_M[:, None, None]
+    steps_L14 = torch.stack((0 * widths_L1, 0 * widths_L1 + 1, widths_L1, widths_L1 + 1), dim=-1) * M
+    rows_BQMLP4 = rows_BQMLP[..., None] + steps_L14
     seen = functional.embedding_bag(
-        rows_BQMK.flatten(0, 2),
-        value_BSMD.reshape(B * S * M, D),
-        per_sample_weights=weights_BQMLP22.flatten(3).flatten(0, 2).to(value_BSMD.dtype),
+        rows_BQMLP4.view(B * Q * M, -1),
+        table_BTMD.view(-1, D),
+        per_sample_weights=weights_BQMLP4.view(B * Q * M, -1).to(value_BSMD.dtype),
         mode="sum",
     )
     return seen.view(B, Q, M * D)
+
+
+def _framed(value_BSMD: Tensor, sizes_hw: Sizes) -> tuple[Tensor, list[int], list[int]]:
+    """The levels in frames of zeros, one cell before and two behind, so that no sample needs to be told from others.
+
+    Returns:
+        (B, T, M, D), T cells with their frames; of each level the first cell; of each level the width with its frame.
+    """
+    B, _, M, D = value_BSMD.shape
+    levels = torch.split(value_BSMD, [h * w for h, w in sizes_hw], dim=1)
+    framed = [
+        functional.pad(level.reshape(B, h, w, M * D), (0, 0, 1, 2, 1, 2)).flatten(1, 2)
+        for level, (h, w) in zip(levels, sizes_hw, strict=True)
+    ]
+    starts = [sum(level.shape[1] for level in framed[:i]) for i in range(len(framed))]
+    return torch.cat(framed, dim=1).view(B, -1, M, D), starts, [w + 3 for _, w in sizes_hw]
 
 
 class DeformableAttention(nn.Module):

@@ -27,7 +27,7 @@ from dico.task import Lost, Task
             "killed by Ray, as the memory",
         ),
         ("Worker exits with an exit code 1. The process receives a SIGTERM.", "", "killed by SIGTERM"),
-        ("Worker exits with an exit code 3.", "", "gone: exit code 3"),
+        ("Worker exits with an exit code 3.", "", "stopped with exit code 3"),
         ("connection error code 2. End of file. SIGSEGV or", "", "killed: by a crash, by os._exit"),
         ("connection error code 2.", "x\n*** SIGBUS received at time=1", "killed by SIGBUS"),
         ("something new\nof Ray's\n", "", "lost: of Ray's"),

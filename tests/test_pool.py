@@ -102,7 +102,7 @@ def test_every_fault_is_of_its_own_image_alone(task, capfd):
     segfault, leave, fork_and_die = results[1], results[2], results[6]
     assert segfault.reason == fork_and_die.reason == "killed by SIGSEGV"
     assert "about to read address 0" in segfault.traceback and "in segfault" in segfault.traceback
-    assert leave == Lost("ended with exit code 3")
+    assert leave == Lost("stopped with exit code 3")
     assert capfd.readouterr() == ("", "")
 
 
@@ -284,7 +284,7 @@ def test_a_job_that_cannot_make_its_work_ends_the_run_with_what_it_says(task):
 def test_workers_that_die_of_the_job_end_the_run(task):
     with (
         PoolExecutor(3).session(labelers.HopelessJob(whole)) as session,
-        pytest.raises(WorkerError, match=r"3 workers in a row died .* ended with exit code 9; try .*\nno such luck"),
+        pytest.raises(WorkerError, match=r"3 workers in a row died .* stopped with exit code 9; try .*\nno such luck"),
     ):
         do(session, [task(key) for key in range(3)])
 
@@ -321,7 +321,7 @@ def test_what_a_worker_writes_is_kept_until_its_task_is_done(task):
             (worker,) = session._workers._processes.values()
             assert os.fstat(worker._output.fileno()).st_size == 0
         lost = do(session, [task(3, 10)])[0]
-    assert lost.reason == "ended with exit code 7"
+    assert lost.reason == "stopped with exit code 7"
     assert lost.traceback.splitlines()[-1] == "the last words"
     assert len(lost.traceback) <= process.TAIL_BYTES
 

@@ -54,14 +54,14 @@ def reason_of(message: str, words: str = "") -> str:
 
     Example:
         >>> reason_of("Worker exits with an exit code 3.")
-        'gone: exit code 3'
+        'stopped with exit code 3'
     """
     if LOW_MEMORY in message:
         return "killed by Ray, as the memory of its machine ran low; fewer --num-workers need less"
     if "SIGTERM" in message:
         return "killed by SIGTERM"
     if exit_code := re.search(r"exit code (-?\d+)", message):
-        return f"gone: exit code {exit_code[1]}"
+        return f"stopped with exit code {exit_code[1]}"
     if signal := re.search(r"\*\*\* (SIG\w+) received", words):
         return f"killed by {signal[1]}"
     if "connection error" in message:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dico.executors.process import search_path
 from dico.job import Job
 from dico.version import dico_version
 
@@ -42,7 +43,7 @@ class JobPackage:
             pickled = dumps(job)
         except Exception as error:  # its classes raise what they like
             raise TypeError(f"the job cannot be pickled for other processes ({error})") from error
-        return cls(pickled, tuple(entry for entry in sys.path if isinstance(entry, str)), dico_version())
+        return cls(pickled, search_path(), dico_version())
 
     def unpack(self) -> Job:
         """The job, in a process that now finds the driver's modules.

@@ -47,10 +47,9 @@ class WorkerProcess:
         self.channel, theirs = Pipe()
         passed = [theirs.fileno(), job, NO_FEATURES if features is None else features]
         numbers = [str(value) for value in (number, os.getpid(), *passed)]
-        path = [entry for entry in sys.path if isinstance(entry, str)]
         try:
             self._popen = subprocess.Popen(
-                [sys.executable, "-X", "faulthandler", "-c", START, *numbers, *path],
+                [sys.executable, "-X", "faulthandler", "-c", START, *numbers, *search_path()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
@@ -109,9 +108,14 @@ class WorkerProcess:
         self._output.close()
 
 
+def search_path() -> tuple[str, ...]:
+    """Where this process finds modules: workers must find them, too."""
+    return tuple(entry for entry in sys.path if isinstance(entry, str))
+
+
 def _reason(code: int) -> str:
     if code >= 0:
-        return f"ended with exit code {code}"
+        return f"stopped with exit code {code}"
     if code == -signal.SIGKILL:
         return "killed by SIGKILL (if not by you: the machine may have run out of memory; try fewer --num-workers)"
     return f"killed by {signal.Signals(-code).name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -23,12 +24,15 @@ STORE_BYTES = 500_000_000
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 CONNECT_S = 5.0
 """An address that takes no connection for so long has no cluster. Ray itself tries for several minutes."""
+TOKENS = (
+    "where it asks for a token, RAY_AUTH_MODE=token must be set, and RAY_AUTH_TOKEN, or ~/.ray/auth_token, be that of"
+    " its head; where it asks for none and there is such a file, RAY_AUTH_MODE=disabled"
+)
 PATIENCE_S = 15.0
 """When joining takes so long, the log says so."""
 REMEDY = (
     "`ray start --head` makes a cluster, and `ray start --address=HOST:6379` on each other machine joins it; this one"
-    " must be part of it (with --num-cpus=0, if it is not to work). Where it asks for a token, set RAY_AUTH_MODE=token."
-    " Without an address, a cluster is made here"
+    " must be part of it (with --num-cpus=0, if it is not to work). Without an address, a cluster is made here"
 )
 
 
@@ -82,6 +86,9 @@ def host_port(address: str) -> tuple[str, int]:
 
 def _start_here(num_workers: int | None) -> None:
     num_cpus = num_workers or usable_workers()
+    # Ray asks for a token of whoever connects, and would else leave it in the home folder, where it changes how this
+    # user's clusters are started and joined from then on.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **QUIET)
 
 
@@ -90,13 +97,16 @@ def _join(address: str) -> None:
     if address != "auto":
         _check_answers(address)
     waiting = (
-        f"no answer from the Ray cluster at {address} yet; its port is that of ray start (6379), not the dashboard's"
+        f"no answer from the Ray cluster at {address} yet; its port is that of ray start (6379), not the dashboard's,"
+        f" and {TOKENS}"
     )
     timer = threading.Timer(PATIENCE_S, log.warning, ("%s", waiting))
     timer.daemon = True
     timer.start()
     try:
         ray.init(address=address, **QUIET)
+    except errors.AuthenticationError as error:
+        raise ConnectionError(f"the Ray cluster at {address} could not be joined: {TOKENS}") from error
     except (OSError, RuntimeError, ValueError, errors.RayError) as error:
         raise ConnectionError(f"the Ray cluster at {address} could not be joined ({error}): {REMEDY}") from error
     finally:

@@ -93,7 +93,7 @@ class RayWorkers:
         calls = [*self._calls, *(self._extractors.calls if self._extractors else ())]
         if not calls:
             time.sleep(timeout_s)
-            return []
+            return self._rested()
         answered, others = ray.wait(calls, num_returns=1, timeout=timeout_s)
         if answered and others:
             answered += ray.wait(others, num_returns=len(others), timeout=0)[0]

@@ -37,6 +37,7 @@ ray = pytest.importorskip("ray", reason="needs ray: pip install 'divide-and-conq
 
 from ray import cloudpickle  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
+from ray.exceptions import ActorUnavailableError, RayTaskError  # noqa: E402
 
 from dico.cluster.executor import RayExecutor, num_extractors  # noqa: E402
 from dico.cluster.job_package import JobPackage  # noqa: E402
@@ -141,6 +142,17 @@ def test_a_worker_that_dies_idle_takes_no_task_with_it(cluster, task):
         workers.give(worker, task(0))
         (died,) = wait_for(workers)
         assert isinstance(died, Died) and died.lost.blameless and died.lost.reason.startswith("killed: by a crash")
+
+
+def test_a_worker_that_could_not_be_asked_is_ready_again_after_a_rest(cluster):
+    with workers_of(whole) as workers:
+        worker = workers.start()
+        wait_for(workers)
+        unasked = RayTaskError("alive", "", ActorUnavailableError("busy", None))
+        workers._alive[worker] = ray.put(unasked)
+        (gave_back,) = workers._failed(worker, unasked)
+        assert isinstance(gave_back, GaveBack) and gave_back.lost.blameless
+        assert wait_for(workers) == [Ready(worker)]
 
 
 def test_an_answer_that_does_not_arrive_is_no_failure_of_the_job(cluster):

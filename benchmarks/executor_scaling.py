@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Labels, times and compares; 1 when bytes differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--runs", nargs="+", default=["inline:1", "pool:1", "pool:2", "pool:4", "ray:2"])
+    parser.add_argument("--runs", nargs="+", default=["inline:1", "pool:1", "pool:2", "pool:4", "ray:1", "ray:2"])
     args = parser.parse_args(argv)
     try:
         root = data_folder() / "dev" / "bsds_train" / "images"
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         figure("auto beyond the labeler, ten images", auto - alone, MOST_AUTO_S, "s"),
     ]
     for kind in ("pool", "ray"):
-        one, two = by_name.get("pool x1"), by_name.get(f"{kind} x2")
+        one, two = by_name.get(f"{kind} x1"), by_name.get(f"{kind} x2")
         if one and two:
             figures.append(
                 figure(f"{kind}: two workers / one", two.per_s / one.per_s, LEAST_TWO, "times", higher_is_better=True)

@@ -58,7 +58,7 @@ def test_the_default_gives_equal_bytes_on_64_photographs(dev_data: Path, capsys,
     pytest.importorskip("ray")
     monkeypatch.setenv("DICO_DATA", str(dev_data.parent))
     assert executor_scaling.main([]) == 0
-    assert figures_of(capsys.readouterr().out)["runs with equal bytes"] == 5
+    assert figures_of(capsys.readouterr().out)["runs with equal bytes"] == 6
 
 
 def test_scaling_without_photographs_is_skipped(tmp_path, monkeypatch, capsys):

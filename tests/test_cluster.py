@@ -427,6 +427,8 @@ started = time.monotonic()
 summary, _ = label(Path(sys.argv[2]), Path(sys.argv[3]), LabelerJob(labelers.ByHeight(others)), RayExecutor(None, 2))
 environment["RAY_AUTH_MODE"] = os.environ["RAY_AUTH_MODE"]
 print(summary.labelled, summary.failed, signal.getsignal(signal.SIGTERM) is before, dict(os.environ) == environment)
+again, _ = label(Path(sys.argv[2]), Path(sys.argv[3] + " again"), LabelerJob(labelers.whole), RayExecutor(None, 1))
+print("again", again.labelled)
 """
 
 
@@ -448,14 +450,16 @@ def test_a_cluster_of_its_own_is_quiet_and_leaves_nothing_behind(task, tmp_path)
     arguments = [sys.executable, "-c", A_RUN_OF_ITS_OWN, path, str(tmp_path / "images"), str(tmp_path / "out")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     mark = f"DICO_TEST_RUN={uuid.uuid4().hex}"
-    environment.update([mark.split("=")])
+    environment.update([mark.split("="), ("HOME", str(tmp_path / "home"))])
+    (tmp_path / "home").mkdir()
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as run:
         most = 0
         while run.poll() is None:
             most = max(most, len(processes_with(mark)))
             time.sleep(0.1)
         stdout, stderr = run.communicate()
-    assert stdout == "refused no Ray cluster answers at 127.0.0.1:1: `r\n7 1 True True\n", stderr
+    assert stdout == "refused no Ray cluster answers at 127.0.0.1:1: `r\n7 1 True True\nagain 8\n", stderr
+    assert list((tmp_path / "home").iterdir()) == []  # no token, which would change how other clusters are joined
     assert [line for line in stderr.splitlines() if "worker" not in line] == []
     assert most >= 5  # this, the daemons and the actors: it is the right mark
     until = time.monotonic() + 30

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import ray
@@ -88,8 +89,14 @@ def _start_here(num_workers: int | None) -> None:
     num_cpus = num_workers or usable_workers()
     # Ray asks for a token of whoever connects, and would else leave it in the home folder, where it changes how this
     # user's clusters are started and joined from then on.
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_AUTH_TOKEN", _token())
     ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **QUIET)
+
+
+@cache
+def _token() -> str:
+    """One for the life of this process, as Ray reads it once."""
+    return secrets.token_hex(32)
 
 
 def _join(address: str) -> None:

@@ -277,9 +277,14 @@ def test_the_wrong_backbone_is_told(tmp_path):
     target = fresh(SMALL_CONFIGS["swin"])
     with pytest.raises(CheckpointError, match=r"they are of model.backbone=resnet50, here it is swin_t"):
         load_backbone(target, tmp_path / "resnet.pth")
-    torch.save({"patch_embed.proj.weight": torch.zeros(1), "surprise": torch.zeros(1)}, tmp_path / "odd.pth")
-    with pytest.raises(CheckpointError, match="1 unexpected: surprise"):
-        load_backbone(target, tmp_path / "odd.pth")
+    strangers = {"backbone.res9.0.conv1.weight": torch.zeros(1), "sem_seg_head.of.another.kind": torch.zeros(1)}
+    torch.save({**detectron2_state(fresh(SMALL)), **strangers}, tmp_path / "whole.pth")
+    with pytest.raises(CheckpointError, match=r"1 unexpected: backbone\.res9\.0\.conv1\.weight$"):
+        load_backbone(fresh(SMALL), tmp_path / "whole.pth")
+    alone = {"patch_embed.proj.weight": torch.zeros(1), "layer9.0.bn1.weight": torch.zeros(1), "odd": torch.zeros(1)}
+    torch.save(alone, tmp_path / "alone.pth")
+    with pytest.raises(CheckpointError, match=r"2 unexpected: layer9\.0\.bn1\.weight, odd;"):
+        load_backbone(target, tmp_path / "alone.pth")
 
 
 def test_a_network_that_others_do_not_have_is_not_written(tmp_path):

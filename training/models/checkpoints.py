@@ -38,6 +38,7 @@ _TORCHVISION = (
     (r"(layer\d\.\d+)\.downsample\.0\.(.*)", r"\1.shortcut.\2"),
     (r"(layer\d\.\d+)\.downsample\.1\.(.*)", r"\1.shortcut.norm.\2"),
 )
+_OTHER_PARTS = ("model.", "class_predictor.", "sem_seg_head.")
 _FRESH_NORMS = f"{BACKBONE}hidden_states_norms."
 
 
@@ -114,14 +115,12 @@ def load_backbone(model: WholeImageModel, path: Path | str) -> LoadReport:
         CheckpointError: as for :func:`load_weights`.
     """
     state, left_out = _read_ours(Path(path))
-    whole = {name: value for name, value in state.items() if name.startswith(BACKBONE)}
-    strangers = {} if whole else state
+    if not any(name.startswith(BACKBONE) for name in state):
+        state = _alone(state)
+    state = {n: value for n, value in state.items() if n.startswith(BACKBONE) or not n.startswith(_OTHER_PARTS)}
     try:
-        if not whole:
-            whole, unknown = _alone(state)
-            strangers = {name: state[name] for name in unknown if name in state}
         norms = {name for name in model.state_dict() if name.startswith(_FRESH_NORMS)}
-        return _load(model, {**whole, **strangers}, left_out, prefix=BACKBONE, fresh=norms - whole.keys())
+        return _load(model, state, left_out, prefix=BACKBONE, fresh=norms - state.keys())
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -190,18 +189,20 @@ def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     return weights, sorted(state.keys() - weights.keys())
 
 
-def _alone(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """A backbone's tensors under our names, whichever of four namings they have, and the names that have no partner."""
+def _alone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A backbone's tensors under our names, whichever of four namings they have; those of no partner keep theirs."""
     plain = {re.sub(r"^(resnet|swin)\.", "", name): value for name, value in state.items()}
     if any(name.startswith(("embedder.", "embeddings.")) for name in plain):
-        return {BACKBONE + name: value for name, value in plain.items()}, []
-    named = {}
-    for name, value in plain.items():
-        for pattern, theirs in _TORCHVISION:
-            name = re.sub(f"^{pattern}$", theirs, name)
-        named["backbone." + re.sub(r"^layer(\d)\.", lambda m: f"res{int(m[1]) + 1}.", name)] = value
-    renamed, strangers = from_detectron2(named)
-    return renamed, [name.removeprefix("backbone.") for name in strangers]
+        return {BACKBONE + name: value for name, value in plain.items()}
+    ours: dict[str, Tensor] = {}
+    for name, value in state.items():
+        theirs = name
+        for pattern, replacement in _TORCHVISION:
+            theirs = re.sub(f"^{pattern}$", replacement, theirs)
+        theirs = re.sub(r"^layer(\d)\.", lambda match: f"res{int(match[1]) + 1}.", theirs)
+        renamed, _ = from_detectron2({f"backbone.{theirs}": value})
+        ours.update(renamed or {name: value})
+    return ours
 
 
 def _load(

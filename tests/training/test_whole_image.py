@@ -58,7 +58,6 @@ def test_equals_transformers_on_the_same_weights_by_name(name, size_hw, tmp_path
     assert_equal_predictions(theirs, ours, torch.randn(2, 3, *size_hw), 1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet50", "swin_t"])
 def test_equals_transformers_at_published_widths(backbone, tmp_path):
     theirs, ours = of_same_weights(ModelConfig(backbone=backbone, queries=20), tmp_path)

@@ -437,10 +437,7 @@ def test_the_log_says_once_an_outage_that_nobody_is_ready_and_what_is_missing(se
     assert caplog.messages[0] == "no worker is ready yet; the run goes on when one is; 0 of 4 CPUs are free"
     crew.missing = ""
     assert at_work.collect(600.0) == (1, done(1))
-    assert caplog.messages[1:] == [
-        "a worker died: killed by SIGSEGV",
-        "no worker is ready yet; the run goes on when one is",
-    ]
+    assert caplog.messages[1:] == ["no worker is ready yet; the run goes on when one is"]
 
 
 def test_who_has_nothing_to_do_misses_nobody(session, caplog):

@@ -196,10 +196,11 @@ class Supervisor:
                 self._results.append((self._busy.pop(worker).key, lost))
                 self._starts.begin(worker, time.monotonic())
             case Died(worker, lost):
-                log.warning("a worker died: %s", lost.reason)
-                if worker in self._busy:
+                if worker in self._busy:  # the caller, who knows of what, will say so
                     self._results.append((self._busy.pop(worker).key, lost))
-                elif worker in self._idle:
+                    return
+                log.warning("a worker without a task was %s", lost.reason)
+                if worker in self._idle:
                     self._idle.remove(worker)
                 elif lost.blameless:
                     self._starts.drop(worker)

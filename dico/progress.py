@@ -82,7 +82,7 @@ def _duration(seconds: float) -> str:
 
     Example:
         >>> _duration(59), _duration(3700), _duration(200_000)
-        ('59 s', '1 h 2 min', '2 d 8 h')
+        ('59 s', '1 h 1 min', '2 d 7 h')
     """
     for size, unit, smaller, smaller_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= size:

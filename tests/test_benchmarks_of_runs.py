@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,21 +45,25 @@ def test_the_default_gives_equal_bytes_in_processes(dev_data: Path, capsys, monk
     assert figures["runs with equal bytes"] == 3 and figures["pool: two workers / one"] > 0
 
 
+def scaling_alone(dev_data: Path, *words: str) -> dict[str, float]:
+    """In a process of its own: Ray keeps how it authenticates, and other tests make clusters of other kinds."""
+    command = [sys.executable, str(executor_scaling.__file__), *words]
+    environment = os.environ | {"DICO_DATA": str(dev_data.parent)}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return figures_of(done.stdout)
+
+
 @pytest.mark.ray
-def test_the_default_gives_equal_bytes_under_ray(dev_data: Path, capsys, monkeypatch):
+def test_the_default_gives_equal_bytes_under_ray(dev_data: Path):
     pytest.importorskip("ray")
-    monkeypatch.setenv("DICO_DATA", str(dev_data.parent))
-    assert executor_scaling.main(["--images", "5", "--runs", "inline:1", "ray:2"]) == 0
-    assert figures_of(capsys.readouterr().out)["runs with equal bytes"] == 2
+    assert scaling_alone(dev_data, "--images", "5", "--runs", "inline:1", "ray:2")["runs with equal bytes"] == 2
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_the_default_gives_equal_bytes_on_64_photographs(dev_data: Path, capsys, monkeypatch):
+def test_the_default_gives_equal_bytes_on_64_photographs(dev_data: Path):
     pytest.importorskip("ray")
-    monkeypatch.setenv("DICO_DATA", str(dev_data.parent))
-    assert executor_scaling.main([]) == 0
-    assert figures_of(capsys.readouterr().out)["runs with equal bytes"] == 6
+    assert scaling_alone(dev_data)["runs with equal bytes"] == 6
 
 
 def test_scaling_without_photographs_is_skipped(tmp_path, monkeypatch, capsys):

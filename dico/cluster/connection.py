@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -87,9 +88,10 @@ def host_port(address: str) -> tuple[str, int]:
 
 def _start_here(num_workers: int | None) -> None:
     num_cpus = num_workers or usable_workers()
-    # Ray asks for a token of whoever connects, and would else leave it in the home folder, where it changes how this
-    # user's clusters are started and joined from then on.
-    os.environ.setdefault("RAY_AUTH_TOKEN", _token())
+    # Ray asks for a token of whoever connects. Where there is none yet it would leave one in the home folder, and that
+    # changes how this user's clusters are started and joined from then on.
+    if not (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_TOKEN", _token())
     ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **QUIET)
 
 

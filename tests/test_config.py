@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dico.config import Linkage, PipelineConfig, RefineConfig, from_mapping, load_config
+from dico.config import Linkage, PipelineConfig, RefineConfig, load_config
+from dico.config_loading import from_mapping
 
 
 def sections_of(config, prefix=()):

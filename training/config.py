@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from dico.config import require
+from dico.config_loading import load_dataclass, require
 
 GROUPS = 32
 """Groups of the norms in the pixel decoder, as published; the width must be a multiple."""
 TINY_GROUPS = 8
 """Groups of the norms in the tiny backbone."""
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""What a network may compute in."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,7 @@ class ModelConfig:
     """What the difference is divided by."""
 
     def __post_init__(self) -> None:
-        names = ("resnet50", "swin_t", "tiny")
-        require(self.backbone in names, "model.backbone", f"one of {', '.join(names)}", self.backbone)
+        _require_choice("model.backbone", self.backbone, ("resnet50", "swin_t", "tiny"))
         norms = f"a multiple of {GROUPS}, the groups of its norms"
         require(self.width >= GROUPS and self.width % GROUPS == 0, "model.width", norms, self.width)
         require(self.heads >= 1, "model.heads", "at least 1", self.heads)
@@ -153,6 +155,201 @@ class LossConfig:
         require(1 <= self.oversample < math.inf, "loss.oversample", "finite and at least 1", self.oversample)
         require(0 <= self.importance <= 1, "loss.importance", "within [0, 1]", self.importance)
         require(0 <= self.drop_iou < 1, "loss.drop_iou", "within [0, 1)", self.drop_iou)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The images and masks to learn from, and how they become samples."""
+
+    train: tuple[str, ...] = ()
+    """What to learn from, each a store of ``dico label``, a COCO or LVIS json, an SA-1B folder, or a data set's YAML
+    file, by its path or by its name in ``datasets``. Images of all are one list."""
+    image_size: int = 1024
+    """Side of the square that a sample is cropped to, in pixels."""
+    scale: tuple[float, ...] = (0.1, 2.0)
+    """An image is resized so that it fits the square, times a number drawn between these two; then it is cropped."""
+    flip: float = 0.5
+    """Chance that a sample is mirrored, left to right."""
+    colour: float = 0.0
+    """Brightness, contrast and saturation are each changed by a factor drawn within 1 - colour and 1 + colour."""
+    max_masks: int = 200
+    """Of an image with more masks, so many are drawn (published: 200 in the paper, 500 in the code)."""
+    min_area_px: int = 16
+    """A mask that covers less of the sample, after resizing and cropping, is left out."""
+    workers: int = 4
+    """Processes that read images ahead; 0 reads in the training process. What is learnt does not depend on it."""
+    max_skipped: int = 100
+    """Training stops when more images than this could not be used; until then each is reported and passed over."""
+
+    def __post_init__(self) -> None:
+        require(self.image_size >= 32, "data.image_size", "at least 32", self.image_size)
+        fits = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[-1] < math.inf
+        require(fits, "data.scale", "two positive numbers, the smaller first", self.scale)
+        require(0 <= self.flip <= 1, "data.flip", "within [0, 1]", self.flip)
+        require(0 <= self.colour < 1, "data.colour", "within [0, 1)", self.colour)
+        for name in ("max_masks", "min_area_px"):
+            require(getattr(self, name) >= 1, f"data.{name}", "at least 1", getattr(self, name))
+        for name in ("workers", "max_skipped"):
+            require(getattr(self, name) >= 0, f"data.{name}", "at least 0", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How the weights are changed: AdamW, a warm-up, and a schedule. Defaults as published for a batch of 16."""
+
+    steps: int = 50_000
+    """Training ends after so many steps (8 epochs of 0.1 million images)."""
+    batch_size: int = 16
+    """Images a step, over all processes together; a multiple of their number."""
+    lr: float = 5e-5
+    """Learning rate (released configuration: 1e-6)."""
+    backbone_factor: float = 0.1
+    """The backbone learns at this share of it."""
+    weight_decay: float = 0.05
+    """Of all weights but those of norms, embeddings and biases of position."""
+    clip_norm: float = 0.01
+    """The norm of the gradient of the whole model is at most this; 0 leaves it as it is."""
+    warmup_steps: int = 0
+    """The learning rate rises in a line over so many steps."""
+    schedule: str = "step"
+    """``step``: falls at ``drops``; ``cosine``: falls to zero at the end; ``constant``."""
+    drops: tuple[float, ...] = (8 / 9, 26 / 27)
+    """For ``step``: at these shares of the steps,"""
+    drop_factor: float = 0.1
+    """the learning rate is multiplied by this."""
+    precision: str = "float32"
+    """Arithmetic of the network: ``float32``, ``bfloat16`` or ``float16`` (the last with loss scaling). Weights,
+    matching and losses are float32 always."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size"):
+            require(getattr(self, name) >= 1, f"optim.{name}", "at least 1", getattr(self, name))
+        require(0 < self.lr < math.inf, "optim.lr", "above 0", self.lr)
+        for name in ("backbone_factor", "weight_decay", "clip_norm", "warmup_steps"):
+            require(0 <= getattr(self, name) < math.inf, f"optim.{name}", "at least 0", getattr(self, name))
+        _require_choice("optim.schedule", self.schedule, ("step", "cosine", "constant"))
+        rising = all(0 < drop < 1 for drop in self.drops) and list(self.drops) == sorted(self.drops)
+        require(rising, "optim.drops", "rising shares of the steps, within (0, 1)", self.drops)
+        require(0 < self.drop_factor <= 1, "optim.drop_factor", "within (0, 1]", self.drop_factor)
+        _require_choice("optim.precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """How a trained model is asked, and which of its masks are given."""
+
+    short_side: int = 1024
+    """An image is resized so that its shorter side has so many pixels,"""
+    long_side: int = 2048
+    """or fewer, so that its longer side has at most so many."""
+    max_masks: int = 1000
+    """At most so many masks an image, the best first."""
+    min_score: float = 0.0
+    """Masks that score less are left out. A score is the probability of "object" times the mean probability of the
+    foreground within the mask."""
+    max_iou: float = 1.0
+    """Of two masks that overlap more than this, the better stays; 1 keeps both (published)."""
+    min_area_px: int = 1
+    """Smaller masks are left out, in pixels of the original image."""
+    precision: str = "float32"
+    """As ``optim.precision``."""
+
+    def __post_init__(self) -> None:
+        for name in ("short_side", "max_masks", "min_area_px"):
+            require(getattr(self, name) >= 1, f"inference.{name}", "at least 1", getattr(self, name))
+        rule = f"at least inference.short_side={self.short_side}"
+        require(self.long_side >= self.short_side, "inference.long_side", rule, self.long_side)
+        for name in ("min_score", "max_iou"):
+            require(0 <= getattr(self, name) <= 1, f"inference.{name}", "within [0, 1]", getattr(self, name))
+        _require_choice("inference.precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is measured while a model is trained."""
+
+    data: tuple[str, ...] = ()
+    """Data sets with annotations in COCO's format, as for ``data.train``; each is measured."""
+    every: int = 0
+    """After so many steps, and at the end; 0 only at the end."""
+    images: int = 0
+    """Only so many images of each, evenly spaced; 0 takes all."""
+    max_dets: tuple[int, ...] = (100, 1000)
+    """Mask budgets: recall and precision of the best so many masks of each image."""
+
+    def __post_init__(self) -> None:
+        for name in ("every", "images"):
+            require(getattr(self, name) >= 0, f"evaluation.{name}", "at least 0", getattr(self, name))
+        fits = len(self.max_dets) > 0 and all(budget >= 1 for budget in self.max_dets)
+        require(fits, "evaluation.max_dets", "at least one positive number", self.max_dets)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a training run learns, and what it writes; ``configs/training`` has examples."""
+
+    output: str = "out/train"
+    """Folder for checkpoints and logs."""
+    seed: int = 0
+    """Of every random choice: first weights, order of images, crops, points of the losses."""
+    engine: str = "torch"
+    """``torch``: processes of this machine; ``ray``: workers of a Ray cluster; ``detectron2``: its trainer."""
+    device: str = "auto"
+    """``auto`` takes a GPU when there is one; or ``cpu``, ``cuda``, ``mps``."""
+    weights: str = ""
+    """A whole model to start from: a file or a folder that :func:`training.models.checkpoints.load_weights` reads."""
+    backbone_weights: str = ""
+    """A backbone to start from, such as DINO's ResNet-50; not together with ``weights``."""
+    log_every: int = 20
+    """Steps between two lines of the log."""
+    checkpoint_every: int = 5_000
+    """Steps between two checkpoints; there is one at the end, too."""
+    keep_checkpoints: int = 2
+    """The newest so many checkpoints are kept, and the last."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """What training lowers."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """What it learns from."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """How it learns."""
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    """How the model is asked when it is measured, and by default afterwards."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """What is measured."""
+
+    def __post_init__(self) -> None:
+        _require_choice("engine", self.engine, ("torch", "ray", "detectron2"))
+        for name in ("log_every", "checkpoint_every", "keep_checkpoints"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        require(self.seed >= 0, "seed", "at least 0", self.seed)
+        both = bool(self.weights and self.backbone_weights)
+        require(not both, "backbone_weights", "empty where weights are given", self.backbone_weights)
+
+
+def load_train_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> TrainConfig:
+    """The defaults, changed by a YAML file, changed by ``section.key=value`` overrides.
+
+    Args:
+        path: YAML file that holds only what differs from the defaults; None for no file.
+        overrides: Strings such as ``"optim.lr=1e-4"``; values are read as YAML.
+
+    Returns:
+        A validated TrainConfig.
+
+    Raises:
+        FileNotFoundError, KeyError, ValueError, TypeError: as :func:`dico.config_loading.load_dataclass` does.
+
+    Example:
+        >>> load_train_config(overrides=["optim.lr=1e-4"]).optim.lr
+        0.0001
+    """
+    return load_dataclass(TrainConfig, path, overrides)
+
+
+def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    require(value in choices, name, f"one of {', '.join(choices)}", value)
 
 
 def _require_stages(name: str, values: Sequence[int], *, divisor: int = 1) -> None:

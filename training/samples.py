@@ -61,6 +61,7 @@ class Sample:
         image_CHW: uint8 (3, H, W), RGB.
         masks_NHW: bool or uint8 0/1 (N, H, W); N is 0 where there are none, or where they are not wanted.
         original_size_hw: Height and width of the image in its file, for predictions that are to fit it.
+        position: Its place in the endless stream of training samples, which all randomness about it is drawn from.
 
     Raises:
         TypeError: for another dtype.
@@ -71,6 +72,7 @@ class Sample:
     image_CHW: Tensor
     masks_NHW: Tensor
     original_size_hw: tuple[int, int]
+    position: int = 0
 
     def __post_init__(self) -> None:
         if self.image_CHW.dtype != torch.uint8:
@@ -99,6 +101,7 @@ class Batch:
         targets: B Targets in the padded frame.
         keys: B names, as in Sample.
         original_sizes_hw: B pairs, as in Sample.
+        positions: B numbers, as in Sample.
     """
 
     images_BCHW: Tensor
@@ -106,6 +109,7 @@ class Batch:
     targets: tuple[Targets, ...]
     keys: tuple[str, ...]
     original_sizes_hw: tuple[tuple[int, int], ...]
+    positions: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.images_BCHW)
@@ -118,6 +122,7 @@ class Batch:
             targets=tuple(targets.to(device, non_blocking=non_blocking) for targets in self.targets),
             keys=self.keys,
             original_sizes_hw=self.original_sizes_hw,
+            positions=self.positions,
         )
 
 
@@ -193,6 +198,11 @@ class Losses:
     dice_L: Tensor
     total: Tensor
 
+    def scalars(self) -> dict[str, Tensor]:
+        """What a log shows, without gradients: the total, and the three losses of the last layer."""
+        shown = {"loss": self.total, "class": self.class_L[-1], "mask": self.mask_L[-1], "dice": self.dice_L[-1]}
+        return {name: value.detach() for name, value in shown.items()}
+
 
 def collate(samples: Sequence[Sample], *, divisor: int = 32) -> Batch:
     """A batch of samples, padded to the largest of them.
@@ -230,6 +240,7 @@ def collate(samples: Sequence[Sample], *, divisor: int = 32) -> Batch:
         targets=tuple(targets),
         keys=tuple(sample.key for sample in samples),
         original_sizes_hw=tuple(sample.original_size_hw for sample in samples),
+        positions=tuple(sample.position for sample in samples),
     )
 
 

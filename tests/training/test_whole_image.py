@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dico.config import from_mapping
+from dico.config_loading import from_mapping
 from tests.training.mask2former import SMALL_CONFIGS, oracle, saved, shaken
 from training.config import ModelConfig, TinyConfig
 from training.models.mask_decoder import MaskDecoder, allowed_cells

@@ -1,0 +1,36 @@
+"""What sources of data give: one image and its masks, neither of them read before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dico.masks import MaskSet
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of a source.
+
+    Attributes:
+        key: What names it in its source: a relative path, or an image id. Unique there.
+        path: Where the image lies.
+        read_masks: Reads its masks, which are run-length codes in the frame of the image as
+            :func:`dico.image.load_image` gives it. Raises ValueError, with a message that names the image and the
+            remedy, when they are damaged; no masks are an empty set.
+    """
+
+    key: str
+    path: Path
+    read_masks: Callable[[], MaskSet]
+
+
+class Source(Sequence[ImageRecord]):
+    """The images of one data set, in a fixed order; small when pickled, as every process that reads ahead gets it.
+
+    Attributes:
+        name: What messages call it: the file or the folder that it was read from.
+    """
+
+    name: str

@@ -107,6 +107,31 @@ def resize_rles(rles: Iterable[bytes], from_hw: tuple[int, int], to_hw: tuple[in
     return tuple(encode_counts(_resize(run_ends(rle, from_hw), from_hw[0], columns_w, rows_above)) for rle in rles)
 
 
+@numba.njit(cache=True, nogil=True)
+def counts_of_borders(borders: NDArray[np.int64], total: int) -> NDArray[np.uint32]:
+    """The run lengths of a mask that begins, ends, begins again ... at given pixels.
+
+    Args:
+        borders: int64, strictly rising, an even number of them: where runs of the mask begin and end, column-major.
+        total: H x W.
+
+    Returns:
+        uint32 (R,), background first.
+
+    Example:
+        >>> counts_of_borders(np.array([2, 5]), 6).tolist(), counts_of_borders(np.array([2, 6]), 6).tolist()
+        ([2, 3, 1], [2, 4])
+    """
+    counts = np.empty(len(borders) + 1, dtype=np.uint32)
+    start = 0
+    for i in range(len(borders)):
+        counts[i] = borders[i] - start
+        start = borders[i]
+    counts[-1] = total - start
+    # A mask that holds the last pixel ends there: a code does not end with an empty run.
+    return counts if counts[-1] else counts[:-1]
+
+
 @numba.njit(cache=True)
 def _encode(counts: NDArray[np.uint32], code: NDArray[np.uint8]) -> int:
     length = 0

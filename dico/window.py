@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dico.rle import encode_counts, nearest_source, run_ends
+from dico.rle import counts_of_borders, encode_counts, nearest_source, run_ends
 
 Box = tuple[int, int, int, int]
 
@@ -170,16 +170,4 @@ def _counts(
         if length & 1:
             borders[length] = top + last
             length += 1
-    return _lengths(borders[:length], height * size_hw[1])
-
-
-@numba.njit(cache=True)
-def _lengths(borders: NDArray[np.int64], total: int) -> NDArray[np.uint32]:
-    counts = np.empty(len(borders) + 1, dtype=np.uint32)
-    start = 0
-    for i in range(len(borders)):
-        counts[i] = borders[i] - start
-        start = borders[i]
-    counts[-1] = total - start
-    # A mask that holds the last pixel ends there: a code does not end with an empty run.
-    return counts if counts[-1] else counts[:-1]
+    return counts_of_borders(borders[:length], height * size_hw[1])

@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
     },
 }  # fmt: skip
-TRAINING_OF_DICO = {"atomic", "config", "config_loading", "image", "masks", "store"}
+TRAINING_OF_DICO = {"atomic", "config", "config_loading", "image", "masks", "rle", "selection", "stopwatch", "store"}
 EVALUATION_OF_DICO = {"evaluate", "evaluation_report", "ground_truth", "matching", "precision"}
 ONLY_IN = {"ray": "dico/cluster/", "detectron2": "training/engine/detectron2.py"}
 NOT_ON_IMPORT = ("torch", "transformers", "ray", "detectron2", "pyarrow", "supervision", "matplotlib")

@@ -1,0 +1,1 @@
+"""How well a model's masks find ground truth."""

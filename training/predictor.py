@@ -1,0 +1,109 @@
+"""A trained model as a function: an image in, its masks out."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dico.image import Image, resize_image
+from dico.masks import MaskSet
+from dico.stopwatch import stage
+from training.config import InferenceConfig
+from training.postprocess.masks import Frame, masks_of_output
+from training.samples import FactoredOutput, Sample, collate
+
+
+class Predictor:
+    """Finds the masks of images with a whole-image model.
+
+    Args:
+        model: Gives a FactoredOutput of images; put on the device, and in evaluation mode whenever it is asked.
+        config: At which size and precision the model is asked, and which of its masks are given.
+        device: A device of torch.
+        threads: Masks that are traced at the same time; None for as many as torch has threads. Masks do not depend on
+            it.
+
+    Example:
+        >>> from training.config import ModelConfig
+        >>> from training.models.whole_image import WholeImageModel
+        >>> model = WholeImageModel(ModelConfig(backbone="tiny", width=32, queries=5, encoder_layers=1))
+        >>> predictor = Predictor(model, InferenceConfig(short_side=64, long_side=96))
+        >>> predictor(np.zeros((40, 50, 3), dtype=np.uint8)).size_hw
+        (40, 50)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: InferenceConfig,
+        *,
+        device: torch.device | str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        self._model = model.to(device)
+        self._config = config
+        self._device = torch.device(device)
+        self._threads = torch.get_num_threads() if threads is None else threads
+
+    def __call__(self, image: Image) -> MaskSet:
+        """The masks of an image.
+
+        Args:
+            image: uint8 (H, W, 3), RGB.
+
+        Returns:
+            Masks of the image's own size, as :func:`training.postprocess.masks.masks_of_output` gives them.
+
+        Raises:
+            ValueError: when the network's scores are not finite.
+        """
+        with stage("network"):
+            output, frame = self.output(image)
+        with stage("masks"):
+            return masks_of_output(output, frame, self._config, threads=self._threads)
+
+    def output(self, image: Image) -> tuple[FactoredOutput, Frame]:
+        """What the model predicts, and the sizes that belong to it.
+
+        Args:
+            image: As for calling.
+        """
+        size_hw = (image.shape[0], image.shape[1])
+        resized = resize_image(image, network_size(size_hw, self._config))
+        image_CHW = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+        batch = collate([Sample("", image_CHW, torch.zeros(0, *image_CHW.shape[1:], dtype=torch.bool), size_hw)])
+        frame = Frame(_hw(batch.images_BCHW), batch.sizes_hw[0], size_hw)
+        dtype = getattr(torch, self._config.precision)
+        lower = nullcontext() if dtype == torch.float32 else torch.autocast(self._device.type, dtype)
+        was_training = self._model.training
+        try:
+            with torch.inference_mode(), lower:
+                output: FactoredOutput = self._model.eval()(batch.images_BCHW.to(self._device), sizes_hw=batch.sizes_hw)
+        finally:
+            self._model.train(was_training)
+        return output, frame
+
+
+def network_size(size_hw: tuple[int, int], config: InferenceConfig) -> tuple[int, int]:
+    """Height and width at which a network sees an image.
+
+    Args:
+        size_hw: Those of the image.
+        config: Its shorter side becomes ``short_side``, or less where its longer one would be above ``long_side``.
+
+    Returns:
+        Both at least 1.
+
+    Example:
+        >>> network_size((480, 640), InferenceConfig()), network_size((100, 1000), InferenceConfig())
+        ((1024, 1365), (205, 2048))
+    """
+    scale = min(config.short_side / min(size_hw), config.long_side / max(size_hw))
+    return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))
+
+
+def _hw(images_BCHW: Tensor) -> tuple[int, int]:
+    return images_BCHW.shape[2], images_BCHW.shape[3]

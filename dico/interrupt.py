@@ -19,12 +19,19 @@ class Interrupt:
 
     Outside the main thread, where signals cannot be handled, it does nothing.
 
+    Args:
+        notice: What is said on standard error when it is pressed.
+        twice_leaves: Whether the second raises; else it is the flag again, for a process that gets each signal from
+            several sides: from the terminal, and from the process that started it.
+
     Attributes:
         requested: Whether Ctrl-C was pressed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notice: bytes = NOTICE, *, twice_leaves: bool = True) -> None:
         self.requested = False
+        self._notice = notice
+        self._twice_leaves = twice_leaves
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -40,6 +47,8 @@ class Interrupt:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            raise KeyboardInterrupt
+            if self._twice_leaves:
+                raise KeyboardInterrupt
+            return
         self.requested = True
-        os.write(STDERR, NOTICE)  # print() may be in the middle of a line and cannot be entered twice
+        os.write(STDERR, self._notice)  # print() may be in the middle of a line and cannot be entered twice

@@ -1,0 +1,65 @@
+"""Which of the training processes this is, and what they say to one another beside gradients."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor, distributed
+
+
+def several() -> bool:
+    """Whether other processes train the same model."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return distributed.get_rank() if several() else 0
+
+
+def world_size() -> int:
+    """How many processes train the same model."""
+    return distributed.get_world_size() if several() else 1
+
+
+def local_rank() -> int:
+    """The number of this process on its machine, from 0: the GPU that is its own."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if several() else 0
+
+
+def is_main() -> bool:
+    """Whether this process writes what is written once."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Waits until all processes are here."""
+    any_over_workers(False)
+
+
+def any_over_workers(flag: bool) -> bool:
+    """Whether it is so in any process; all of them must ask."""
+    if not several():
+        return flag
+    # On the CPU, where it waits for no work of a GPU.
+    found = torch.tensor([int(flag)], dtype=torch.int32)
+    distributed.all_reduce(found, distributed.ReduceOp.MAX)
+    return bool(found.item())
+
+
+def mean_over_workers(values: Tensor) -> Tensor:
+    """The mean of each number over all processes; all of them must ask, with as many numbers.
+
+    Args:
+        values: On any device; it stays as it is.
+
+    Returns:
+        Of the same shape, on the CPU.
+    """
+    values = values.detach().cpu()
+    if not several():
+        return values
+    total = values.clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()

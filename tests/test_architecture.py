@@ -65,7 +65,8 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
     },
 }  # fmt: skip
-TRAINING_OF_DICO = {"atomic", "config", "config_loading", "image", "masks", "rle", "selection", "stopwatch", "store"}
+TRAINING_OF_DICO = {"atomic", "config", "config_loading", "image", "interrupt", "masks"}
+TRAINING_OF_DICO |= {"rle", "selection", "stopwatch", "store", "version"}
 EVALUATION_OF_DICO = {"evaluate", "evaluation_report", "ground_truth", "matching", "precision"}
 ONLY_IN = {"ray": "dico/cluster/", "detectron2": "training/engine/detectron2.py"}
 NOT_ON_IMPORT = ("torch", "transformers", "ray", "detectron2", "pyarrow", "supervision", "matplotlib")

@@ -80,18 +80,22 @@ def load_image(path: str | Path, *, max_pixels: int = ImageConfig.max_pixels) ->
         raise ImageError(f"{file} cannot be read ({error.strerror}); check its permissions, and the disk") from error
 
 
-def resize_image(image: Image, size_hw: tuple[int, int]) -> Image:
+def resize_image(
+    image: Image, size_hw: tuple[int, int], *, box_xyxy: tuple[float, float, float, float] | None = None
+) -> Image:
     """The image at another size, by Lanczos resampling with anti-aliasing.
 
     Args:
         image: uint8 (H, W, 3).
         size_hw: New height and width in pixels, both at least 1.
+        box_xyxy: The part of the image to resize, in pixels and parts of pixels; None for all of it. Pixels around it
+            count as they do when all is resized.
 
     Returns:
         uint8 (size_hw[0], size_hw[1], 3).
 
     Raises:
-        ValueError: when ``size_hw`` is not positive.
+        ValueError: when ``size_hw`` is not positive, or the box is empty or reaches outside the image.
 
     Example:
         >>> resize_image(np.full((4, 6, 3), 7, dtype=np.uint8), (2, 3))[:, :, 0].tolist()
@@ -100,9 +104,10 @@ def resize_image(image: Image, size_hw: tuple[int, int]) -> Image:
     height, width = size_hw
     if min(height, width) < 1:
         raise ValueError(f"size_hw must be two positive integers, got {size_hw}")
-    if image.shape[:2] == (height, width):
+    whole = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
+    if image.shape[:2] == (height, width) and box_xyxy in (None, whole):
         return image
-    resized = PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.LANCZOS)
+    resized = PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.LANCZOS, box=box_xyxy)
     return np.asarray(resized, dtype=np.uint8)
 
 

@@ -1,0 +1,137 @@
+"""The catalogue: names of data sets become sources. ``datasets/README.md`` says how to describe one."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dico.config_loading import load_dataclass, require
+from dico.store.manifest import MANIFEST
+from training.data.coco_source import CocoSource
+from training.data.sources import ConcatSource, Sa1bSource, StoreSource
+from training.records import Source
+
+FORMATS = ("coco", "lvis", "sa1b", "store")
+"""What annotations may be: a COCO json, an LVIS json, a folder of SA-1B's jsons, a store of ``dico label``."""
+DESCRIPTIONS = Path(__file__).resolve().parents[2] / "datasets"
+"""The folder of descriptions that come with the project; ``datasets`` in the working folder goes first."""
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class DatasetDescription:
+    """What a data set's YAML file says."""
+
+    format: str
+    """One of :data:`FORMATS`."""
+    annotations: str
+    """The json, or the folder, relative to the YAML file; ``${NAME}`` stands for an environment variable."""
+    images: str = ""
+    """The folder of the images, likewise; empty for where the format has them."""
+    name: str = ""
+    """What messages and reports call it; empty for the name of the YAML file."""
+    licence: str = ""
+    """Under which terms images and annotations come."""
+    url: str = ""
+    """Where to get it."""
+
+    def __post_init__(self) -> None:
+        require(self.format in FORMATS, "format", f"one of {', '.join(FORMATS)}", self.format)
+        require(bool(self.annotations), "annotations", "the path of a file or a folder", self.annotations)
+
+
+def open_sources(names: Sequence[str]) -> Source:
+    """The images of several data sets as one list.
+
+    Args:
+        names: At least one, as for :func:`open_source`.
+
+    Returns:
+        The source; of several, keys begin with the name of theirs.
+
+    Raises:
+        FileNotFoundError, KeyError, ValueError, TypeError: as :func:`open_source` does, and when ``names`` is empty or
+            has one data set twice.
+    """
+    if not names:
+        raise ValueError("data.train must name at least one data set: a store, a json, an SA-1B folder or a YAML file")
+    sources = [open_source(name) for name in names]
+    return sources[0] if len(sources) == 1 else ConcatSource(sources)
+
+
+def open_source(name: str) -> Source:
+    """The images of a data set and their masks, neither of them read yet.
+
+    Args:
+        name: The path of a store of ``dico label``, a COCO or LVIS json, an SA-1B folder or a data set's YAML file; or
+            the name of a YAML file in ``datasets``, without its extension.
+
+    Returns:
+        The source.
+
+    Raises:
+        FileNotFoundError: when nothing has that name; with the names there are.
+        KeyError, TypeError: when a YAML file holds unknown keys or values of another type.
+        ValueError: when a file is not what it is taken for, is damaged, or names an unset environment variable.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _open_folder(path)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return _open_description(path)
+    if path.is_file():
+        return CocoSource(path)
+    descriptions = _descriptions()
+    if name in descriptions:
+        return _open_description(descriptions[name])
+    near = difflib.get_close_matches(name, descriptions, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise FileNotFoundError(
+        f"no data set has the name {name!r}, and no file or folder; {hint}known names: "
+        f"{', '.join(sorted(descriptions)) or 'none'}"
+    )
+
+
+def _open_folder(path: Path) -> Source:
+    if (path / MANIFEST).is_file():
+        return StoreSource(path)
+    if (path / "annotations.json").is_file():
+        return CocoSource(path / "annotations.json")
+    if next(path.rglob("*.json"), None) is None:
+        raise ValueError(
+            f"{path} is neither a store of dico label (it has no {MANIFEST}) nor a folder of SA-1B (it has no json)"
+        )
+    return Sa1bSource(path)
+
+
+def _open_description(path: Path) -> Source:
+    try:
+        description = load_dataclass(DatasetDescription, path)
+    except (KeyError, TypeError, ValueError) as error:
+        raise type(error)(f"{path}: {error.args[0]}") from error
+    annotations = path.parent / _expanded(description.annotations, path)
+    images = path.parent / _expanded(description.images, path) if description.images else None
+    open_format: Callable[..., Source] = {"sa1b": Sa1bSource, "store": StoreSource}.get(description.format, CocoSource)
+    if not annotations.exists():
+        raise FileNotFoundError(f"{annotations}, the annotations that {path} names, does not exist; see {path.parent}")
+    return open_format(annotations, images=images, name=description.name or path.stem)
+
+
+def _expanded(text: str, path: Path) -> str:
+    def value(match: re.Match[str]) -> str:
+        if not os.environ.get(match[1]):
+            raise ValueError(
+                f"{path} needs the environment variable {match[1]}, which is not set; set it to the folder of data sets"
+            )
+        return os.environ[match[1]]
+
+    return _VARIABLE.sub(value, text)
+
+
+def _descriptions() -> dict[str, Path]:
+    folders = (DESCRIPTIONS, Path("datasets"))
+    return {file.stem: file for folder in folders if folder.is_dir() for file in sorted(folder.glob("*.yaml"))}

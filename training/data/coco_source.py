@@ -1,0 +1,205 @@
+"""COCO and LVIS annotation files as a source that stays small: annotations are left in the file until they are needed.
+
+A file of a million annotations is 10 GB as Python objects. Here each annotation is parsed once when the file is opened,
+checked, and forgotten but for where it lies in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dico.masks import MaskSet
+from dico.store.entries import ImageEntries
+from training.data.annotations import fault_of, masks_of
+from training.data.lazy_source import LazySource
+from training.records import ImageRecord
+
+_LOG = logging.getLogger(__name__)
+# Every byte is one character, so that places in the text are places in the file; JSON's own signs are the same.
+_BYTES = "latin-1"
+_SPACE = re.compile(r"[ \t\n\r]*")
+_LOOK_AT = 20  # images, to find out in which folder they are
+
+
+class CocoSource(LazySource):
+    """The images of a COCO or LVIS annotation file, by rising id, also those without annotations.
+
+    Crowds are not masks and are left out. An annotation that has no mask in its image (see
+    :func:`training.data.annotations.fault_of`) is left out, too; all that were are logged as one warning.
+
+    Args:
+        path: The json. Where an image has no ``file_name``, as in LVIS, folder and name are those of its ``coco_url``.
+        images: The folder that file names are relative to; None for ``images`` beside the json, the folder of the json
+            or the one above it, whichever has the images.
+        name: What messages call it; None for its path.
+
+    Attributes:
+        faults: Why annotations were left out, a sentence each.
+
+    Raises:
+        FileNotFoundError: when ``path`` does not exist.
+        ValueError: when it is not a COCO annotation file, an id occurs twice, or an annotation has no image.
+    """
+
+    def __init__(self, path: Path, *, images: Path | None = None, name: str | None = None) -> None:
+        self.name = name or str(path)
+        self._path = path
+        with open(path, encoding=_BYTES, newline="") as stream:
+            text = stream.read()
+        try:
+            sections = _sections(text)
+            if not {"images", "annotations"} <= sections.keys():
+                raise ValueError(f"{path} must be a COCO annotation file with images and annotations")
+            images_of_file = (_decoded(text[start:end]) for _, start, end in _elements(text, sections["images"]))
+            listed = sorted(images_of_file, key=lambda image: image["id"])
+            self._ids = np.array([image["id"] for image in listed], np.int64)
+            self._sizes_N2 = np.array([(image["height"], image["width"]) for image in listed], np.int64).reshape(-1, 2)
+            file_names = [_file_name(image) for image in listed]
+            del listed
+            self._files = ImageEntries(file_names, [-1] * len(file_names))
+            self._require_images()
+            self.faults = self._index(text, sections["annotations"])
+        except (json.JSONDecodeError, KeyError, TypeError, IndexError, StopIteration) as error:
+            raise ValueError(f"{path} is not a COCO annotation file, or is damaged ({error!r})") from error
+        self._size = path.stat().st_size
+        self._images = images or _folder_of(path, file_names[:_LOOK_AT])
+        if self.faults:
+            some = "; ".join(self.faults[:3]) + ("; ..." if len(self.faults) > 3 else "")
+            _LOG.warning("%s: %d annotations are left out: %s", self.name, len(self.faults), some)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def record(self, place: int) -> ImageRecord:
+        """The record of the image at a place."""
+        return ImageRecord(str(self._ids[place]), self._images / self._files[place].path, partial(self._masks, place))
+
+    def _require_images(self) -> None:
+        if not len(self._ids):
+            raise ValueError(f"{self._path} must hold at least one image")
+        if (np.diff(self._ids) == 0).any():
+            raise ValueError(f"{self._path} must give every image an id of its own")
+        if self._sizes_N2.min() < 1:
+            bad = int(self._ids[self._sizes_N2.min(axis=1).argmin()])
+            raise ValueError(f"{self._path} must give images positive sizes, image {bad} has another")
+
+    def _index(self, text: str, at: int) -> tuple[str, ...]:
+        """Finds where the annotations of each image lie; returns why some are left out."""
+        place_by_id = {image_id: place for place, image_id in enumerate(self._ids.tolist())}
+        sizes = self._sizes_N2.tolist()
+        places, starts, ends, faults = array("q"), array("q"), array("q"), []
+        for annotation, start, end in _elements(text, at):
+            place = place_by_id.get(annotation["image_id"])
+            if place is None:
+                raise ValueError(
+                    f"annotation {annotation.get('id')} is of image {annotation['image_id']}, not in {self._path}"
+                )
+            if annotation.get("iscrowd"):
+                continue
+            if (fault := fault_of(annotation, (sizes[place][0], sizes[place][1]))) is not None:
+                faults.append(f"annotation {annotation.get('id')} of image {annotation['image_id']} {fault}")
+                continue
+            places.append(place)
+            starts.append(start)
+            ends.append(end)
+        by_image = np.argsort(np.asarray(places), kind="stable")
+        self._spans_N2: NDArray[np.int64] = np.stack([np.asarray(starts), np.asarray(ends)], axis=1)[by_image]
+        self._first = np.searchsorted(np.asarray(places)[by_image], np.arange(len(self) + 1))
+        return tuple(faults)
+
+    def _masks(self, place: int) -> MaskSet:
+        spans = self._spans_N2[self._first[place] : self._first[place + 1]].tolist()
+        image = f"image {self._ids[place]} of {self._path}"
+        height, width = self._sizes_N2[place].tolist()
+        with open(self._path, "rb") as stream:
+            if stream.seek(0, 2) != self._size:
+                raise ValueError(f"{self._path} was changed since it was opened; start again")
+            try:
+                annotations = [_read(stream, start, end) for start, end in spans]
+            except ValueError as error:
+                raise ValueError(f"{self._path} was changed since it was opened ({error}); start again") from error
+        return masks_of(annotations, (height, width), image)
+
+
+def _read(stream: Any, start: int, end: int) -> Mapping[str, Any]:
+    stream.seek(start)
+    annotation: Mapping[str, Any] = json.loads(stream.read(end - start))
+    return annotation
+
+
+def _decoded(part: str) -> Any:
+    return json.loads(part.encode(_BYTES))
+
+
+def _file_name(image: Mapping[str, Any]) -> str:
+    if "file_name" in image:
+        return str(image["file_name"])
+    # LVIS takes images of two folders of COCO, whose names end the address: .../train2017/000000391895.jpg
+    return "/".join(PurePosixPath(str(image["coco_url"])).parts[-2:])
+
+
+def _folder_of(path: Path, file_names: Sequence[str]) -> Path:
+    """The folder, among the usual ones, that has most of some images."""
+    folders = (path.parent / "images", path.parent, path.parent.parent)
+    return max(folders, key=lambda folder: sum((folder / name).is_file() for name in file_names))
+
+
+def _sections(text: str) -> dict[str, int]:
+    """Where the values of the outermost object's keys begin; those that follow images and annotations may be absent."""
+    found: dict[str, int] = {}
+    at = _after(text, "{", _skip(text, 0))
+    while not text.startswith("}", at):
+        key, at = json.JSONDecoder().raw_decode(text, at)
+        at = _after(text, ":", _skip(text, at))
+        found[str(key)] = at
+        if {"images", "annotations"} <= found.keys():
+            break  # the last of them is not read twice
+        at = _skip(text, _end(text, at))
+        if not text.startswith("}", at):
+            at = _after(text, ",", at)
+    return found
+
+
+def _end(text: str, at: int) -> int:
+    """Where the value that begins at a place ends; an array is not in memory as a whole."""
+    if not text.startswith("[", at):
+        return json.JSONDecoder().raw_decode(text, at)[1]
+    end = _after(text, "[", at)
+    for _, _, end in _elements(text, at):  # noqa: B007 - the last is meant
+        pass
+    return _after(text, "]", _skip(text, end))
+
+
+def _elements(text: str, at: int) -> Iterator[tuple[Any, int, int]]:
+    """Yields the elements of the array that begins at a place, each with where it begins and ends."""
+    decoder = json.JSONDecoder()
+    at = _after(text, "[", at)
+    while not text.startswith("]", at):
+        start = at
+        value, at = decoder.raw_decode(text, start)
+        yield value, start, at
+        at = _skip(text, at)
+        if not text.startswith("]", at):
+            at = _after(text, ",", at)
+
+
+def _skip(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _after(text: str, sign: str, at: int) -> int:
+    """The next place that is not space after a sign, which must be there."""
+    if not text.startswith(sign, at):
+        raise json.JSONDecodeError(f"expecting {sign!r}", text[max(0, at - 20) : at + 20], min(at, 20))
+    return _skip(text, at + 1)

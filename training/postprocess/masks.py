@@ -109,7 +109,7 @@ def _traced(
     with ThreadPoolExecutor(max_workers=max(1, len(tracers))) as pool:
         for start in range(0, len(embeddings_NC), count):
             embeddings_nC = embeddings_NC[start : start + count].float()
-            logits_nhw = (embeddings_nC @ features_CS).unflatten(1, (h, w))
+            logits_nhw = (embeddings_nC @ features_CS).view(-1, h, w)
             # Column by column, as run lengths are.
             logits_nwh = logits_nhw.transpose(1, 2).contiguous().cpu().numpy()
             shares = [logits_nwh[first :: len(tracers)] for first in range(len(tracers))]

@@ -93,6 +93,7 @@ class Tracer:
     def __init__(self, rows: Axis, columns: Axis) -> None:
         self._rows = rows
         self._columns = columns
+        self._weights_TY = np.ascontiguousarray(rows.weights_YT.T)
         self._inside_P = np.empty(len(rows.cells_YT) * len(columns.cells_YT), dtype=np.float32)
 
     def trace(self, logits_wh: NDArray[np.float32]) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
@@ -107,7 +108,7 @@ class Tracer:
         """
         rows, columns = self._rows, self._columns
         borders, pixels = _trace(
-            logits_wh, rows.cells_YT, rows.weights_YT, columns.cells_YT, columns.weights_YT, self._inside_P
+            logits_wh, rows.cells_YT, self._weights_TY, columns.cells_YT, columns.weights_YT, self._inside_P
         )
         return counts_of_borders(borders, len(self._inside_P)), self._inside_P[:pixels]
 
@@ -123,7 +124,7 @@ def _between(n_from: int, n_to: int) -> tuple[NDArray[np.int64], NDArray[np.floa
 def _trace(
     logits_wh: NDArray[np.float32],
     cells_YT: NDArray[np.int64],
-    weights_YT: NDArray[np.float32],
+    weights_TY: NDArray[np.float32],
     cells_XT: NDArray[np.int64],
     weights_XT: NDArray[np.float32],
     inside_P: NDArray[np.float32],
@@ -131,10 +132,9 @@ def _trace(
     """Where the mask begins, where it ends, where it begins again ..., column-major; and how many pixels it has."""
     h, height = logits_wh.shape[1], len(cells_YT)
     top_w, foot_w = _extents(logits_wh)
-    nearest_Y, farthest_Y = cells_YT[:, 0].copy(), cells_YT[:, 2].copy()
-    upper_Y, middle_Y, lower_Y = weights_YT[:, 0].copy(), weights_YT[:, 1].copy(), weights_YT[:, 2].copy()
-    centre_Y = cells_YT[:, 1].copy()
-    column_h, column_Y = np.zeros(h, dtype=np.float32), np.zeros(height, dtype=np.float32)
+    # Pixels whose first cell is i are those from first_h[i] to first_h[i + 1]: they share all three.
+    first_h = np.searchsorted(cells_YT[:, 0], np.arange(h + 1))
+    column_h = np.zeros(h + 2, dtype=np.float32)
     borders = np.empty(256, dtype=np.int64)
     length = pixels = 0
     for x in range(len(cells_XT)):
@@ -143,36 +143,31 @@ def _trace(
         foot = max(foot_w[left], foot_w[middle], foot_w[right])
         if top > foot:
             continue
+        above, below = max(top - 2, 0), min(foot + 3, h)
         a, b, c = weights_XT[x]
-        for i in range(max(top - 2, 0), min(foot + 3, h)):
+        for i in range(above, below):
             column_h[i] = a * logits_wh[left, i] + b * logits_wh[middle, i] + c * logits_wh[right, i]
-        # The pixels that have one of the cells from top to foot among theirs.
-        first, last = np.searchsorted(farthest_Y, top), np.searchsorted(nearest_Y, foot, side="right")
-        for y in range(first, last):
-            column_Y[y] = (
-                upper_Y[y] * column_h[nearest_Y[y]]
-                + middle_Y[y] * column_h[centre_Y[y]]
-                + lower_Y[y] * column_h[farthest_Y[y]]
-            )
-        if length + 2 + last - first > len(borders):
-            borders = np.concatenate((borders, np.empty(len(borders) + height + 2, dtype=np.int64)))
+        # Below the last row of cells its values go on, which is how resizing treats the border.
+        column_h[below], column_h[below + 1] = column_h[below - 1], column_h[below - 1]
+        if length + 2 + height > len(borders):
+            borders = np.concatenate((borders, np.empty(len(borders) + height, dtype=np.int64)))
         start = x * height
-        y = first
-        while y < last:
-            if not column_Y[y] > 0:
-                y += 1
+        for i in range(above, foot + 1):
+            upper, centre, lower = column_h[i], column_h[i + 1], column_h[i + 2]
+            if max(upper, centre, lower) <= 0:
                 continue
-            if length and borders[length - 1] == start + y:
-                length -= 1  # it goes on where it ended, at the foot of the column before
-            else:
-                borders[length] = start + y
-                length += 1
-            while y < last and column_Y[y] > 0:
-                inside_P[pixels] = column_Y[y]
+            for y in range(first_h[i], first_h[i + 1]):
+                value = weights_TY[0, y] * upper + weights_TY[1, y] * centre + weights_TY[2, y] * lower
+                if not value > 0:
+                    continue
+                inside_P[pixels] = value
                 pixels += 1
-                y += 1
-            borders[length] = start + y
-            length += 1
+                # A run goes on where the last one ended, also at the foot of the column before.
+                if length and borders[length - 1] == start + y:
+                    borders[length - 1] = start + y + 1
+                else:
+                    borders[length], borders[length + 1] = start + y, start + y + 1
+                    length += 2
     return borders[:length], pixels
 
 

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("dico: left at once; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
-        print(f"dico {args.command}: error: {_message(error)}", file=sys.stderr)
+        print(f"dico {args.command}: error: {message_of(error)}", file=sys.stderr)
         return WRONG_USAGE
     except RuntimeError as error:
         if "no locator available" not in str(error):
@@ -222,7 +222,8 @@ def _add_store(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("store", type=Path, metavar="STORE", help="a folder that dico label made")
 
 
-def _message(error: Exception) -> str:
+def message_of(error: Exception) -> str:
+    """What an error says, as people read it."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

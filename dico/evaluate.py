@@ -28,7 +28,7 @@ CONFIDENCE = 0.95
 
 def evaluate_store(
     store: MaskStore,
-    annotations: str | Path,
+    annotations: str | Path | Sequence[AnnotatedImage],
     *,
     max_dets: Sequence[int] = MAX_DETS,
     resamples: int = 1000,
@@ -41,8 +41,8 @@ def evaluate_store(
 
     Args:
         store: The labels.
-        annotations: COCO json. Its images are found in the store by file name, see
-            :func:`dico.ground_truth.image_ids_of_paths`.
+        annotations: COCO json, or its images as :func:`dico.ground_truth.load_annotations` gives them. They are found
+            in the store by file name, see :func:`dico.ground_truth.image_ids_of_paths`.
         max_dets: Mask budgets: the best so many masks of each image count.
         resamples: Bootstrap resamples for the intervals; 0 for no intervals.
         seed: Seed of the bootstrap.
@@ -54,7 +54,7 @@ def evaluate_store(
         FileNotFoundError: when ``annotations`` does not exist.
         ValueError: when no image matches or file names are ambiguous, and as :func:`evaluate_masks` does.
     """
-    images = load_annotations(annotations)
+    images = load_annotations(annotations) if isinstance(annotations, (str, Path)) else annotations
     image_ids = image_ids_of_paths(images, [entry.path for entry in store.manifest.entries])
     rows = (row for row in store if row.path in image_ids)
     predictions = ((image_ids[row.path], row.masks) for row in rows if row.masks is not None)

@@ -134,7 +134,8 @@ def bootstrap_intervals(
     ends_S2 = np.full((values_BS.shape[1], 2), np.nan)
     known_S = np.isfinite(values_BS).any(axis=0)
     tail = (1 - confidence) / 2
-    ends_S2[known_S] = np.nanquantile(values_BS[:, known_S], [tail, 1 - tail], axis=0).T
+    if known_S.any():  # without ground truth nothing is
+        ends_S2[known_S] = np.nanquantile(values_BS[:, known_S], [tail, 1 - tail], axis=0).T
     return ends_S2
 
 

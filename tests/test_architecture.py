@@ -58,6 +58,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "evaluation": {"config", "records", "samples"},
         "postprocess": {"config", "samples"},
         "predictor": {"config", "samples", "postprocess"},
+        "trained": {"config", "models", "predictor"},
         "fusion": {"config"},
         "build": {
             "config", "records", "samples", "data", "models", "engine", "evaluation", "postprocess", "predictor"

@@ -181,6 +181,12 @@ def test_hand_made_recall_and_precision(tmp_path: Path) -> None:
     assert (report.n_images, report.n_unlabelled, report.n_truths, report.masks_per_image) == (2, 1, 2, 1.5)
 
 
+def test_without_any_truth_nothing_is_known(tmp_path: Path) -> None:
+    images = [{"id": i, "file_name": f"{i}.png", "height": 4, "width": 4} for i in (7, 8)]
+    report = evaluate_masks([], write(tmp_path, {"images": images, "annotations": []}), resamples=10)
+    assert report.n_truths == 0 and np.isnan(report.at(100).ar) and np.isnan(report.at(100).ar_interval).all()
+
+
 def test_false_alarms_on_images_without_truth_lower_precision(tmp_path: Path) -> None:
     path = hand_made(tmp_path)
     right = MaskSet.from_rles((40, 40), codes_of(load_annotations(path)[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 
 import numpy as np
@@ -15,6 +16,9 @@ from training.config import InferenceConfig
 from training.postprocess.masks import Frame, masks_of_output
 from training.samples import FactoredOutput, Sample, collate
 
+MOST_THREADS = 8
+"""Masks that are traced at the same time beside a GPU, unless told otherwise."""
+
 
 class Predictor:
     """Finds the masks of images with a whole-image model.
@@ -23,8 +27,8 @@ class Predictor:
         model: Gives a FactoredOutput of images; put on the device, and in evaluation mode whenever it is asked.
         config: At which size and precision the model is asked, and which of its masks are given.
         device: A device of torch.
-        threads: Masks that are traced at the same time; None for as many as torch has threads. Masks do not depend on
-            it.
+        threads: Masks that are traced at the same time, on the CPU always; None for as many as torch has threads, and
+            beside a GPU, which would wait for them, up to 8. Masks do not depend on it.
 
     Example:
         >>> from training.config import ModelConfig
@@ -46,7 +50,7 @@ class Predictor:
         self._model = model.to(device)
         self._config = config
         self._device = torch.device(device)
-        self._threads = torch.get_num_threads() if threads is None else threads
+        self._threads = _threads_beside(self._device) if threads is None else threads
 
     def __call__(self, image: Image) -> MaskSet:
         """The masks of an image.
@@ -103,6 +107,10 @@ def network_size(size_hw: tuple[int, int], config: InferenceConfig) -> tuple[int
     """
     scale = min(config.short_side / min(size_hw), config.long_side / max(size_hw))
     return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))
+
+
+def _threads_beside(device: torch.device) -> int:
+    return torch.get_num_threads() if device.type == "cpu" else min(MOST_THREADS, os.cpu_count() or 1)
 
 
 def _hw(images_BCHW: Tensor) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dico.evaluate import evaluate_masks
 from dico.ground_truth import AnnotatedImage, load_annotations
-from dico.image import ImageError, load_image
+from dico.image import Image, ImageError, load_image
 from dico.masks import MaskSet
 from training.evaluation.base import Predict
 from training.evaluation.report import CocoReport
@@ -28,11 +28,12 @@ class CocoEvaluator:
             none, its own folder.
         images: Only so many images, evenly spaced; 0 takes all.
         max_dets: Mask budgets: the best so many masks of each image count.
-        name: What logs call it; None for the names of the annotation file and of its folder.
+        name: What logs call it; None for what :func:`data_set_name` makes of the annotation file.
 
     Raises:
         FileNotFoundError: when there is no such annotation file, or an image of it is missing, with its name.
-        ValueError: when it is no annotation file, or a number is not positive.
+        ValueError: when it is no annotation file, its first image has another size than it says, or a number is not
+            positive.
     """
 
     def __init__(
@@ -49,14 +50,16 @@ class CocoEvaluator:
             raise ValueError(f"images must be at least 0, got {images}")
         if not max_dets or min(max_dets) < 1:
             raise ValueError(f"max_dets must hold integers from 1, got {tuple(max_dets)}")
-        self.name = name or (path.parent.name if path.stem == "annotations" else f"{path.parent.name}/{path.stem}")
+        self.name = name or data_set_name(path)
         self.images = evenly_spaced(load_annotations(path), images)
         self._max_dets = tuple(max_dets)
         self._root = _images_root(path) if images_root is None else Path(images_root)
         self._require_images(path)
 
     def predictions(self, predict: Predict, *, rank: int = 0, world_size: int = 1) -> Iterator[tuple[int, MaskSet]]:
-        """Image ids and masks; an image that cannot be read is reported and passed over, and counts as without masks.
+        """Image ids and masks. An image that cannot be read is reported and passed over: it counts as without masks.
+
+        So does one that has another size than its annotations.
 
         Args:
             predict: The model.
@@ -67,22 +70,16 @@ class CocoEvaluator:
             Pairs for :meth:`report`.
 
         Raises:
-            ValueError: when there is no such share, or an image has another size than its annotations.
+            ValueError: when there is no such share.
         """
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must be within 0 and world_size - 1 = {world_size - 1}, got {rank}")
         for image in self.images[rank::world_size]:
-            path = self._root / image.file_name
             try:
-                pixels = load_image(path)
-            except ImageError as error:
+                pixels = self._pixels(image)
+            except ValueError as error:  # ImageError is one, too
                 log.warning("%s: counted as an image without masks", error)
                 continue
-            if pixels.shape[:2] != image.size_hw:
-                raise ValueError(
-                    f"{path} has {pixels.shape[:2]} pixels (height, width), but {image.size_hw} in the annotations:"
-                    " one of them is of another copy"
-                )
             yield image.image_id, predict(pixels)
 
     def report(self, predictions: Iterable[tuple[int, MaskSet]]) -> CocoReport:
@@ -96,6 +93,16 @@ class CocoEvaluator:
         """
         return CocoReport(self.name, evaluate_masks(predictions, self.images, max_dets=self._max_dets))
 
+    def _pixels(self, image: AnnotatedImage) -> Image:
+        path = self._root / image.file_name
+        pixels = load_image(path)
+        if pixels.shape[:2] != image.size_hw:
+            raise ValueError(
+                f"{path} has {pixels.shape[:2]} pixels (height, width), but {image.size_hw} in the annotations; are"
+                " they of a resized or a rotated copy?"
+            )
+        return pixels
+
     def _require_images(self, annotations: Path) -> None:
         missing = [
             image for image in self.images if not image.file_name or not (self._root / image.file_name).is_file()
@@ -107,6 +114,10 @@ class CocoEvaluator:
                 f" {first.file_name or f'image {first.image_id}, which has no file_name'}; name the folder that they"
                 " are in"
             )
+        try:
+            self._pixels(self.images[0])  # of a resized copy of a data set, every image is wrong
+        except ImageError as error:
+            log.warning("%s", error)
 
 
 def evenly_spaced(images: Sequence[AnnotatedImage], count: int) -> tuple[AnnotatedImage, ...]:
@@ -119,6 +130,17 @@ def evenly_spaced(images: Sequence[AnnotatedImage], count: int) -> tuple[Annotat
     if count == 0 or count >= len(images):
         return tuple(images)
     return tuple(images[index * len(images) // count] for index in range(count))
+
+
+def data_set_name(annotations: Path) -> str:
+    """What a data set is called when nobody names it: its folder, and the file when it is not ``annotations.json``.
+
+    Example:
+        >>> data_set_name(Path("coco/annotations.json")), data_set_name(Path("coco/val.json"))
+        ('coco', 'coco/val')
+    """
+    folder = annotations.resolve().parent.name
+    return folder if annotations.stem == "annotations" else f"{folder}/{annotations.stem}"
 
 
 def _images_root(annotations: Path) -> Path:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+import runpy
+
+import pytest
+
+from dico.cli import main as dico
+from dico.evaluate import evaluate_store
+from dico.store import MaskStore
+from tests.conftest import REPOSITORY
+from tests.training.annotated import write_annotated, write_checkpoint
+
+SMALL = ["inference.short_side=64", "inference.long_side=96"]
+
+
+@pytest.fixture(scope="module")
+def evaluate():
+    return runpy.run_path(str(REPOSITORY / "tools" / "evaluate.py"))["main"]
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    return write_annotated(tmp_path / "drawn")
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return write_checkpoint(tmp_path / "model.pth")
+
+
+def test_a_checkpoint_and_the_store_that_it_wrote_have_equal_figures(
+    tmp_path, annotations, checkpoint, evaluate, capsys
+):
+    predict = runpy.run_path(str(REPOSITORY / "tools" / "predict.py"))["main"]
+    store = tmp_path / "store"
+    assert predict([str(checkpoint), str(annotations.parent / "images"), str(store), *SMALL, "--quiet"]) == 0
+    capsys.readouterr()
+    figures = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json"
+    budgets = ["--max-dets", "100,350,1000"]
+    asked = [str(annotations), "--checkpoint", str(checkpoint), *SMALL, *budgets, "--output", str(figures[0])]
+    assert evaluate(asked) == 0
+    table = capsys.readouterr().out
+    assert evaluate([str(annotations), "--store", str(store), *budgets, "--output", str(figures[1])]) == 0
+    assert capsys.readouterr().out == table and table.startswith("drawn: 5 images; ")
+    assert dico(["eval", str(store), "--gt", str(annotations), "--json", str(figures[2])]) == 0
+    one, two, reference = (json.loads(path.read_text()) for path in figures)
+    assert one == two == {"name": "drawn", "task": "coco", **reference}
+    assert one["budgets"][0]["ar"] > 0
+
+
+def test_some_images_of_a_store(tmp_path, annotations, evaluate, image_folder):
+    assert dico(["label", str(annotations.parent / "images"), str(tmp_path / "labels"), "--quiet"]) == 0
+    output = tmp_path / "figures.json"
+    command = [str(annotations), "--store", str(tmp_path / "labels"), "--images", "2", "--output", str(output)]
+    assert evaluate(command) == 0
+    found = json.loads(output.read_text())
+    assert found["n_images"] == 2
+    whole = evaluate_store(MaskStore.open(tmp_path / "labels"), annotations, max_dets=(100, 1000))
+    assert whole.n_images == 5 and found["n_truths"] < whole.n_truths
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        ([], "one of the arguments --checkpoint --store is required"),
+        (["--checkpoint", "nowhere.pth"], "nowhere.pth: there is no such file or folder"),
+        (["--store", "nowhere"], "nowhere"),
+        (["--store", "nowhere", "inference.max_masks=1"], "overrides are for --checkpoint"),
+        (["--checkpoint", "nowhere.pth", "--max-dets", "0"], "must be a whole number of at least 1"),
+        (["--checkpoint", "nowhere.pth", "--images-root", "nowhere"], "5 of 5 images of"),
+    ],
+)
+def test_wrong_usage(tmp_path, annotations, evaluate, capsys, more, complaint):
+    output = tmp_path / "figures.json"
+    assert evaluate([str(annotations), *more, "--output", str(output)]) == 2
+    assert complaint in capsys.readouterr().err and not output.exists()

@@ -120,7 +120,9 @@ class Criterion:
         losses = []
         for of_layer, matched in zip(values_at(output, image, loss_points_P2), pairs, strict=True):
             logits_MP = of_layer.of(matched.query_M)
-            losses.append(point_losses(logits_MP, loss_NP[matched.target_M], points_taken(logits_MP, at)))
+            # Targets come in their order: only when there are more of them than queries is a part of them wanted.
+            targets_MP = loss_NP if len(logits_MP) == len(loss_NP) else loss_NP[matched.target_M]
+            losses.append(point_losses(logits_MP, targets_MP, points_taken(logits_MP, at)))
         if self.config.drop_iou:
             kept = self._agreeing(output, image, targets, pairs)
             losses = [losses_M2 * kept_M[:, None] for losses_M2, kept_M in zip(losses, kept, strict=True)]

@@ -1,13 +1,15 @@
 """The masks that an image's queries predict, at points: of an output that is multiplied out, and of one that is not.
 
-Axes: L layers, Q queries, q some of them, C channels, K points, h w cells of a prediction.
+Axes: L layers, Q queries, q some of them, N targets, C channels, K points, h w cells of a prediction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from training.models.points import sample_planes
@@ -17,14 +19,26 @@ from training.samples import FactoredOutput, Output
 class MaskValues(Protocol):
     """The mask logits of one image and one layer at points that were chosen before."""
 
-    def of(self, queries: slice | Tensor) -> Tensor:
+    def of(self, query_q: Tensor) -> Tensor:
         """The logits of some queries.
 
         Args:
-            queries: A slice, or int64 indices.
+            query_q: int64: which.
 
         Returns:
             float32 (q, K); gradients reach the predictions.
+        """
+        ...
+
+    def groups(self, targets_NK: Tensor, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The logits of all queries without gradients, some queries at a time, and their products with targets.
+
+        Args:
+            targets_NK: float32: the targets' values at the points.
+            at_once: Queries of a group.
+
+        Yields:
+            float32 (q, K), which may be written to, and is, with the next group; and float32 (q, N).
         """
         ...
 
@@ -41,9 +55,15 @@ class DenseValues:
     logits_Qhw: Tensor
     points_K2: Tensor
 
-    def of(self, queries: slice | Tensor) -> Tensor:
+    def of(self, query_q: Tensor) -> Tensor:
         """See :class:`MaskValues`."""
-        return sample_planes(self.logits_Qhw[queries], self.points_K2)
+        return sample_planes(self.logits_Qhw[query_q], self.points_K2)
+
+    def groups(self, targets_NK: Tensor, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """See :class:`MaskValues`."""
+        for logits_qhw in self.logits_Qhw.detach().split(at_once):
+            logits_qK = sample_planes(logits_qhw, self.points_K2)
+            yield logits_qK, logits_qK @ targets_NK.T
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +78,17 @@ class FactoredValues:
     embeddings_QC: Tensor
     features_CK: Tensor
 
-    def of(self, queries: slice | Tensor) -> Tensor:
+    def of(self, query_q: Tensor) -> Tensor:
         """See :class:`MaskValues`."""
-        return self.embeddings_QC[queries].float() @ self.features_CK
+        return self.embeddings_QC[query_q].float() @ self.features_CK
+
+    def groups(self, targets_NK: Tensor, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """See :class:`MaskValues`."""
+        embeddings_QC, features_CK = self.embeddings_QC.detach().float(), self.features_CK.detach()
+        products_QN = embeddings_QC @ (features_CK @ targets_NK.T)
+        memory_qK = features_CK.new_empty(min(at_once, len(embeddings_QC)), features_CK.shape[1])
+        for group_qC, products_qN in zip(embeddings_QC.split(at_once), products_QN.split(at_once), strict=True):
+            yield torch.mm(group_qC, features_CK, out=memory_qK[: len(group_qC)]), products_qN
 
 
 def values_at(output: Output | FactoredOutput, image: int, points_K2: Tensor) -> list[MaskValues]:

@@ -1,7 +1,8 @@
 """Which query answers for which target: the assignment of least cost.
 
 The binary cross-entropy of a logit x with a target t is softplus(x) - x t, so over all points that of every query with
-every target is one sum a query and one matrix product; dice is another product.
+every target is one sum a query and one matrix product; dice is another product. The first product needs no logits where
+these are products themselves: the embeddings are multiplied with the features' sums over each target.
 
 Source: Cheng et al. 2022 (Mask2Former), Sec. 3.3; Carion et al. 2020 (DETR), Sec. 3.1.
 
@@ -16,13 +17,12 @@ from dataclasses import dataclass
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn import functional
 
 from training.config import LossConfig
 from training.models.mask_values import MaskValues
 from training.samples import OBJECT
 
-_QUERIES_AT_ONCE = 256  # their values at all points stay in the cache, and 2,000 queries take no more memory than 256
+_QUERIES_AT_ONCE = 128  # so 2,000 queries take no more memory than these, and it stays in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +30,8 @@ class Pairs:
     """Queries and the targets they were matched with.
 
     Attributes:
-        query_M: int64, rising, no query twice.
-        target_M: int64, no target twice.
+        query_M: int64, no query twice.
+        target_M: int64, rising, no target twice: 0 to N - 1 when there are enough queries for all.
     """
 
     query_M: Tensor
@@ -68,6 +68,7 @@ def match_layers(
     return [assign(cost_QN).to(class_logits_LQ2.device) for cost_QN in cost_LQN]
 
 
+@torch.no_grad()
 def matching_cost(class_logits_Q2: Tensor, values: MaskValues, targets_NK: Tensor, config: LossConfig) -> Tensor:
     """What it costs to match each query of an image with each of its targets.
 
@@ -81,17 +82,17 @@ def matching_cost(class_logits_Q2: Tensor, values: MaskValues, targets_NK: Tenso
         float32 (Q, N) on the device of the logits, also when these are of half precision.
     """
     objectness_Q = class_logits_Q2.float().softmax(dim=1)[:, OBJECT]
-    starts = range(0, len(objectness_Q), _QUERIES_AT_ONCE)
-    parts = (values.of(slice(start, start + _QUERIES_AT_ONCE)) for start in starts)
-    cost_QN = torch.cat([pairwise_mask_cost(logits_qK, targets_NK, config) for logits_qK in parts])
+    groups = values.groups(targets_NK, _QUERIES_AT_ONCE)
+    cost_QN = torch.cat([pairwise_mask_cost(*group, targets_NK, config) for group in groups])
     return cost_QN - config.class_weight * objectness_Q[:, None]
 
 
-def pairwise_mask_cost(logits_QK: Tensor, targets_NK: Tensor, config: LossConfig) -> Tensor:
+def pairwise_mask_cost(logits_QK: Tensor, products_QN: Tensor, targets_NK: Tensor, config: LossConfig) -> Tensor:
     """The mask losses of every query with every target, weighted.
 
     Args:
-        logits_QK: float32: mask logits at points.
+        logits_QK: float32: mask logits at points; overwritten.
+        products_QN: float32: their dot products with the targets.
         targets_NK: float32 in [0, 1]: targets at the same points.
         config: The weights.
 
@@ -99,18 +100,21 @@ def pairwise_mask_cost(logits_QK: Tensor, targets_NK: Tensor, config: LossConfig
         float32 (Q, N).
 
     Example:
-        >>> logits_QK = torch.tensor([[9.0, -9.0], [-9.0, 9.0]])
-        >>> cost_QN = pairwise_mask_cost(logits_QK, torch.tensor([[0.0, 1.0]]), LossConfig())
+        >>> logits_QK, targets_NK = torch.tensor([[9.0, -9.0], [-9.0, 9.0]]), torch.tensor([[0.0, 1.0]])
+        >>> cost_QN = pairwise_mask_cost(logits_QK, logits_QK @ targets_NK.T, targets_NK, LossConfig())
         >>> cost_QN[:, 0].argmin().item()
         1
     """
-    targets_KN = targets_NK.T
-    # logsigmoid(-x) = -softplus(x), and takes half the time on a CPU.
-    cross_entropy_QN = -(functional.logsigmoid(-logits_QK).sum(dim=1)[:, None] + logits_QK @ targets_KN)
+    points = logits_QK.shape[1]
     inside_QK = logits_QK.sigmoid()
     areas_QN = inside_QK.sum(dim=1)[:, None] + targets_NK.sum(dim=1)
-    dice_QN = 1 - (2 * (inside_QK @ targets_KN) + 1) / (areas_QN + 1)
-    return config.mask_weight / logits_QK.shape[1] * cross_entropy_QN + config.dice_weight * dice_QN
+    dice_QN = 1 - (2 * (inside_QK @ targets_NK.T) + 1) / (areas_QN + 1)
+    # softplus(x) = max(x, 0) - log(sigmoid(|x|)), in place: new memory of this size would cost more than the arithmetic,
+    # and torch's softplus and logsigmoid take many times as long.
+    farther_QK = inside_QK.sub_(0.5).abs_().add_(0.5)
+    softplus_Q = logits_QK.clamp_(min=0).sum(dim=1) - farther_QK.log_().sum(dim=1)
+    cross_entropy_QN = softplus_Q[:, None] - products_QN
+    return config.mask_weight / points * cross_entropy_QN + config.dice_weight * dice_QN
 
 
 def assign(cost_QN: Tensor) -> Pairs:
@@ -135,5 +139,5 @@ def assign(cost_QN: Tensor) -> Pairs:
             f"the predictions of {int(wrong_Q.sum())} of {len(cost_QN)} queries are not finite: training has diverged; "
             f"start from the last checkpoint with a smaller learning rate, or without mixed precision"
         )
-    query_M, target_M = linear_sum_assignment(cost_QN.numpy())
+    target_M, query_M = linear_sum_assignment(cost_QN.numpy().T)
     return Pairs(torch.from_numpy(query_M), torch.from_numpy(target_M))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,23 @@ class DatasetDescription:
         require(bool(self.annotations), "annotations", "the path of a file or a folder", self.annotations)
 
 
+@dataclass(frozen=True)
+class Located:
+    """Where the files of a data set lie.
+
+    Attributes:
+        format: One of :data:`FORMATS`; a json that may be of LVIS is ``coco``, too.
+        annotations: The json, or the folder.
+        images: The folder of the images; None for where the format has them.
+        name: What messages call it; None for its path.
+    """
+
+    format: str
+    annotations: Path
+    images: Path | None = None
+    name: str | None = None
+
+
 def open_sources(names: Sequence[str]) -> Source:
     """The images of several data sets as one list.
 
@@ -78,16 +95,26 @@ def open_source(name: str) -> Source:
         KeyError, TypeError: when a YAML file holds unknown keys or values of another type.
         ValueError: when a file is not what it is taken for, is damaged, or names an unset environment variable.
     """
+    found = locate(name)
+    if found.format == "store":
+        return StoreSource(found.annotations, images=found.images, name=found.name)
+    if found.format == "sa1b":
+        return Sa1bSource(found.annotations, images=found.images, name=found.name)
+    return CocoSource(found.annotations, images=found.images, name=found.name)
+
+
+def locate(name: str) -> Located:
+    """Where the files of a data set lie; arguments and errors as for :func:`open_source`."""
     path = Path(name).expanduser()
     if path.is_dir():
-        return _open_folder(path)
+        return _locate_folder(path)
     if path.suffix in (".yaml", ".yml") and path.is_file():
-        return _open_description(path)
+        return _locate_described(path)
     if path.is_file():
-        return CocoSource(path)
+        return Located("coco", path)
     descriptions = _descriptions()
     if name in descriptions:
-        return _open_description(descriptions[name])
+        return _locate_described(descriptions[name])
     near = difflib.get_close_matches(name, descriptions, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise FileNotFoundError(
@@ -96,29 +123,28 @@ def open_source(name: str) -> Source:
     )
 
 
-def _open_folder(path: Path) -> Source:
+def _locate_folder(path: Path) -> Located:
     if (path / MANIFEST).is_file():
-        return StoreSource(path)
+        return Located("store", path)
     if (path / "annotations.json").is_file():
-        return CocoSource(path / "annotations.json")
+        return Located("coco", path / "annotations.json")
     if next(path.rglob("*.json"), None) is None:
         raise ValueError(
             f"{path} is neither a store of dico label (it has no {MANIFEST}) nor a folder of SA-1B (it has no json)"
         )
-    return Sa1bSource(path)
+    return Located("sa1b", path)
 
 
-def _open_description(path: Path) -> Source:
+def _locate_described(path: Path) -> Located:
     try:
         description = load_dataclass(DatasetDescription, path)
     except (KeyError, TypeError, ValueError) as error:
         raise type(error)(f"{path}: {error.args[0]}") from error
     annotations = path.parent / _expanded(description.annotations, path)
-    images = path.parent / _expanded(description.images, path) if description.images else None
-    open_format: Callable[..., Source] = {"sa1b": Sa1bSource, "store": StoreSource}.get(description.format, CocoSource)
     if not annotations.exists():
         raise FileNotFoundError(f"{annotations}, the annotations that {path} names, does not exist; see {path.parent}")
-    return open_format(annotations, images=images, name=description.name or path.stem)
+    images = path.parent / _expanded(description.images, path) if description.images else None
+    return Located(description.format, annotations, images, description.name or path.stem)
 
 
 def _expanded(text: str, path: Path) -> str:

@@ -15,6 +15,7 @@ class Purpose(IntEnum):
     VIEW = 1
     COLOUR = 2
     MASKS = 3
+    POINTS = 4
 
 
 def generator(seed: int, number: int, purpose: Purpose) -> np.random.Generator:

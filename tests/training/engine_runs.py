@@ -13,7 +13,7 @@ from tests.training.test_learning import scene
 from training.config import LossConfig, ModelConfig, OptimConfig, TrainConfig
 from training.engine import comm
 from training.engine.checkpoint import Checkpoints
-from training.engine.hooks import CheckpointHook, resume
+from training.engine.hooks import CheckpointHook, resume_from
 from training.engine.metrics import MetricsFile
 from training.engine.optim import build_optimiser
 from training.engine.run_log import LogHook
@@ -99,7 +99,7 @@ def trainer_of(
         ],
     )
     if go_on:
-        resume(trainer, checkpoints)
+        resume_from(trainer, checkpoints)
     return trainer
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
+
+T = TypeVar("T")
 
 
 def several() -> bool:
@@ -63,3 +67,19 @@ def mean_over_workers(values: Tensor) -> Tensor:
     total = values.clone()
     distributed.all_reduce(total)
     return total / distributed.get_world_size()
+
+
+def gathered(share: Sequence[T]) -> list[T]:
+    """What all processes have found; all of them must ask.
+
+    Args:
+        share: What this one has; it is pickled for the way.
+
+    Returns:
+        The shares in the order of the processes, in the first one; nothing in the others.
+    """
+    if not several():
+        return list(share)
+    shares: list[Sequence[T]] = [()] * world_size()
+    distributed.gather_object(share, shares if is_main() else None)
+    return [found for of_process in shares for found in of_process]

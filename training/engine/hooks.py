@@ -11,6 +11,8 @@ from training.engine.metrics import MetricsFile
 from training.engine.resume import require_same_learning
 from training.engine.trainer import Hook, StepReport, Trainer
 
+log = logging.getLogger(__name__)
+
 
 class CheckpointHook(Hook):
     """Writes checkpoints: every so many steps, when training is asked to stop, and at the end.
@@ -93,7 +95,7 @@ class EvaluationHook(Hook):
             self._metrics.write({"step": trainer.step, "evaluation": found})
 
 
-def resume(trainer: Trainer, checkpoints: Checkpoints) -> bool:
+def resume_from(trainer: Trainer, checkpoints: Checkpoints) -> bool:
     """Goes on from the newest checkpoint, where there is one.
 
     Args:
@@ -109,7 +111,7 @@ def resume(trainer: Trainer, checkpoints: Checkpoints) -> bool:
     """
     path = checkpoints.last()
     if path is None:
-        logging.warning("%s has no checkpoint to go on from: training begins at the beginning", checkpoints.folder)
+        log.warning("%s has no checkpoint to go on from: training begins at the beginning", checkpoints.folder)
         return False
     state, config = checkpoints.load(path)
     require_same_learning(config, checkpoints.config, path)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+log = logging.getLogger(__name__)
 MAY_CHANGE = (
     "output", "engine", "device", "log_every", "checkpoint_every", "keep_checkpoints", "inference", "evaluation",
     "data.workers", "data.max_skipped", "optim.steps",
@@ -29,7 +30,7 @@ def require_same_learning(before: Mapping[str, Any], now: Mapping[str, Any], pat
     differences = list(_differences(before, now))
     harmless = [line for name, line in differences if _may_change(name)]
     if harmless:
-        logging.warning("going on from %s with another %s", path, "; ".join(harmless))
+        log.warning("going on from %s with another %s", path, "; ".join(harmless))
     refused = [line for name, line in differences if not _may_change(name)]
     if refused:
         raise ValueError(

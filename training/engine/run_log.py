@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ from training.engine import comm
 from training.engine.metrics import MetricsFile
 from training.engine.trainer import Hook, StepReport, Trainer
 
+log = logging.getLogger(__name__)
 LINE_EVERY_S = 30.0
 """Where there is no terminal, a line is printed at most so often."""
 Line = Mapping[str, Any]
@@ -124,6 +126,19 @@ class ProgressLine:
         left = (self._steps - line["step"]) * line["seconds"] / 60
         speed = f"{1 / line['seconds']:.2f} it/s, {left:.0f} min to go"
         print(f"step {line['step']:,} of {self._steps:,}: {text}, {speed}", file=sys.stderr, flush=True)
+
+
+def tensorboard(folder: Path) -> list[TensorBoard]:
+    """Who tells TensorBoard, for a LogHook; nobody when it is not installed, which is said.
+
+    Args:
+        folder: Where its files go.
+    """
+    try:
+        return [TensorBoard(folder)]
+    except ModuleNotFoundError:
+        log.info("no files for TensorBoard are written; they need: pip install tensorboard")
+        return []
 
 
 class TensorBoard:

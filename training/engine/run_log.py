@@ -21,6 +21,7 @@ from training.engine.trainer import Hook, StepReport, Trainer
 log = logging.getLogger(__name__)
 LINE_EVERY_S = 30.0
 """Where there is no terminal, a line is printed at most so often."""
+_HIDDEN = {"step", "steps", "grad_norm", "seconds", "data_seconds", "images_per_s"}  # from who looks at the progress
 Line = Mapping[str, Any]
 """Of the log: ``step``, ``steps`` (averaged over), the losses, ``grad_norm``, ``lr``, ``seconds`` and ``data_seconds``
 of a step, ``images_per_s`` of all processes, and ``memory_gb``, this process's largest so far."""
@@ -101,22 +102,26 @@ class ProgressLine:
     """
 
     def __init__(self, steps: int) -> None:
-        # Some terminals, of containers and scripts, have no width, and a bar has no place there.
-        terminal = sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
-        self._bar = tqdm(total=steps, unit="it", file=sys.stderr, disable=not terminal, dynamic_ncols=True)
         self._steps = steps
+        # Some terminals, of containers and scripts, have no width, and a bar has no place there.
+        self._terminal = sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+        self._bar: tqdm[None] | None = None
         self._told_at = -float("inf")
 
     def __call__(self, line: Line) -> None:
         """Shows a line."""
-        text = ", ".join(f"{name} {line[name]:.3g}" for name in _shown(line))
-        if self._bar.disable:
+        text = ", ".join(f"{name} {line[name]:.3g}" for name in line if name not in _HIDDEN)
+        if not self._terminal:
             self._print(line, text)
             return
-        if self._bar.n == 0:
-            self._bar.initial = line["step"] - line["steps"]  # what an earlier run did counts for no speed
+        if self._bar is None:  # what was done before counts for no speed
+            self._bar = tqdm(
+                total=self._steps, initial=line["step"], file=sys.stderr, mininterval=0, dynamic_ncols=True
+            )
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(line["step"] - self._bar.n)
+        if line["step"] == self._steps:
+            self._bar.close()
 
     def _print(self, line: Line, text: str) -> None:
         now = time.monotonic()
@@ -162,11 +167,6 @@ class TensorBoard:
             if isinstance(value, float):
                 self._writer.add_scalar(name, value, line["step"])
         self._writer.flush()
-
-
-def _shown(line: Line) -> list[str]:
-    hidden = {"step", "steps", "grad_norm", "seconds", "data_seconds", "images_per_s"}
-    return [name for name in line if name not in hidden]
 
 
 def _mean(values: Sequence[Tensor]) -> float:

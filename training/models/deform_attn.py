@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.models.weighted_rows import weighted_rows
+
 Sizes = Sequence[tuple[int, int]]
 """Height and width of each level, in cells."""
 
@@ -70,12 +72,8 @@ def deformable_attention(value_BSMD: Tensor, sizes_hw: Sizes, points_BQMLP2: Ten
     rows_BQMLP = cells_BQMLP * M + heads_M[:, None, None]
     steps_L14 = torch.stack((0 * widths_L1, 0 * widths_L1 + 1, widths_L1, widths_L1 + 1), dim=-1) * M
     rows_BQMLP4 = rows_BQMLP[..., None] + steps_L14
-    seen = functional.embedding_bag(
-        rows_BQMLP4.view(B * Q * M, -1),
-        table_BTMD.view(-1, D),
-        per_sample_weights=weights_BQMLP4.view(B * Q * M, -1).to(value_BSMD.dtype),
-        mode="sum",
-    )
+    weights = weights_BQMLP4.view(B * Q * M, -1).to(value_BSMD.dtype)
+    seen = weighted_rows(table_BTMD.view(-1, D), rows_BQMLP4.view(B * Q * M, -1), weights)
     return seen.view(B, Q, M * D)
 
 

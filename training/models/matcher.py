@@ -109,8 +109,8 @@ def pairwise_mask_cost(logits_QK: Tensor, products_QN: Tensor, targets_NK: Tenso
     inside_QK = logits_QK.sigmoid()
     areas_QN = inside_QK.sum(dim=1)[:, None] + targets_NK.sum(dim=1)
     dice_QN = 1 - (2 * (inside_QK @ targets_NK.T) + 1) / (areas_QN + 1)
-    # softplus(x) = max(x, 0) - log(sigmoid(|x|)), in place: new memory of this size would cost more than the arithmetic,
-    # and torch's softplus and logsigmoid take many times as long.
+    # softplus(x) = max(x, 0) - log(sigmoid(|x|)), in place: new memory of this size costs more than the arithmetic, and
+    # torch's softplus and logsigmoid take many times as long.
     farther_QK = inside_QK.sub_(0.5).abs_().add_(0.5)
     softplus_Q = logits_QK.clamp_(min=0).sum(dim=1) - farther_QK.log_().sum(dim=1)
     cross_entropy_QN = softplus_Q[:, None] - products_QN

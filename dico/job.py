@@ -11,7 +11,8 @@ from dico.features.build import build_extractor, check_extractor
 from dico.features.devices import visible_devices
 from dico.features.presized import Presized
 from dico.labeler import PseudoLabeler, check_stages
-from dico.task import Labeler, LabelWork, Work
+from dico.store.row_reader import RowReader
+from dico.task import Labeler, LabelWork, Revision, RevisionWork, Work
 
 
 class Job(Protocol):
@@ -79,18 +80,13 @@ class PipelineJob:
         return LabelWork(labeler, self.config.image.max_pixels)
 
 
-@dataclass(frozen=True)
-class LabelerJob:
-    """A job that labels with any labeler, such as one whose divider is a trained model.
+class NothingShared:
+    """What a job has whose work brings its own extractor, or needs none."""
 
-    Attributes:
-        labeler: The labeler; it is pickled for other processes.
-        max_pixels: Larger images are refused before they are decoded.
-    """
-
-    labeler: Labeler
-    max_pixels: int = ImageConfig.max_pixels
-    shares_extractor: bool = False
+    @property
+    def shares_extractor(self) -> bool:
+        """No."""
+        return False
 
     def devices(self) -> tuple[str, ...]:
         """None, as nothing is shared."""
@@ -102,8 +98,40 @@ class LabelerJob:
         Raises:
             TypeError: always.
         """
-        raise TypeError("extractor must not be asked of a LabelerJob: its labeler brings its own")
+        raise TypeError(f"extractor must not be asked of a {type(self).__name__}: its work brings its own")
+
+
+@dataclass(frozen=True)
+class LabelerJob(NothingShared):
+    """A job that labels with any labeler, such as one whose divider is a trained model.
+
+    Attributes:
+        labeler: The labeler; it is pickled for other processes.
+        max_pixels: Larger images are refused before they are decoded.
+    """
+
+    labeler: Labeler
+    max_pixels: int = ImageConfig.max_pixels
 
     def work(self, extractor: Extractor | None = None) -> LabelWork:
         """The labeler."""
         return LabelWork(self.labeler, self.max_pixels)
+
+
+@dataclass(frozen=True)
+class RevisionJob(NothingShared):
+    """A job that makes new masks of an image and of what a store has of it.
+
+    Attributes:
+        revise: Makes them; it is pickled for other processes.
+        rows: Of a store with the same images under the same indices.
+        max_pixels: Larger images are refused before they are decoded.
+    """
+
+    revise: Revision
+    rows: RowReader
+    max_pixels: int = ImageConfig.max_pixels
+
+    def work(self, extractor: Extractor | None = None) -> RevisionWork:
+        """The revision."""
+        return RevisionWork(self.revise, self.rows, self.max_pixels)

@@ -10,13 +10,16 @@ from pathlib import Path
 from dico.image import Image, ImageError, load_image
 from dico.masks import MaskSet
 from dico.stopwatch import stage, stopwatch
-from dico.store import ImageEntry, encode_row
+from dico.store import ImageEntry, LabelRow, encode_row
+from dico.store.row_reader import RowReader
 from dico.store.rows import FailureKind
 
 TRACEBACK_LINES = 20
 
 Labeler = Callable[[Image], MaskSet]
 """What gives an image its masks: a PseudoLabeler, or any function."""
+Revision = Callable[[Image, LabelRow], MaskSet]
+"""What gives an image new masks, from the row that a store has of it."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,25 @@ class LabelWork:
             # torch's own kind of MemoryError is a RuntimeError; torch may not be there to ask.
             kind: FailureKind = "memory" if type(error).__name__ == "OutOfMemoryError" else "error"
             return Failed(kind, _described(error), _tail(error))
+
+
+@dataclass(frozen=True)
+class RevisionWork:
+    """Gives one image new masks, and turns whatever is raised on the way into an outcome.
+
+    Attributes:
+        revise: Gives the masks.
+        rows: Of a store with the same images under the same indices.
+        max_pixels: Larger images are refused before they are decoded.
+    """
+
+    revise: Revision
+    rows: RowReader
+    max_pixels: int
+
+    def __call__(self, task: Task) -> Outcome:
+        """What became of the image, as :class:`LabelWork` says it."""
+        return LabelWork(lambda image: self.revise(image, self.rows.row(task.entry.index)), self.max_pixels)(task)
 
 
 def _described(error: Exception) -> str:

@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "cluster": GROUND | RUNNING | {"features"},
         "label_command": GROUND | RUNNING | {"cluster", "store"},
         "cli": GROUND | RUNNING | {"evaluate", "export", "gallery", "label_command", "store"},
+        "run_command": {"cli", "label_command", "run_summary"},
         "__init__": {"config", "labeler", "labelling", "masks", "store"},
         "__main__": {"cli"},
     },
@@ -60,6 +61,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "predictor": {"config", "samples", "postprocess"},
         "trained": {"config", "models", "predictor"},
         "fusion": {"config"},
+        "rounds": {"fusion", "records"},
         "build": {
             "config", "records", "samples", "data", "models", "engine", "evaluation", "postprocess", "predictor"
         },

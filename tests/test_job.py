@@ -4,17 +4,24 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
+import PIL.Image
 import pytest
 from conftest import bright_labeler
 
 from dico.config import PipelineConfig, load_config
-from dico.job import LabelerJob, PipelineJob
+from dico.job import LabelerJob, PipelineJob, RevisionJob
 from dico.labeler import PseudoLabeler
 from dico.masks import MaskSet
 from dico.stopwatch import stage, stopwatch
-from dico.store import ImageEntry
+from dico.store import ImageEntry, LabelRow
+from dico.store.row_reader import RowReader
 from dico.store.rows import decode_row
 from dico.task import Failed, Labelled, LabelWork, Task
+from tests.stores import make_store
+
+
+def first_mask(image, row: LabelRow) -> MaskSet:
+    return row.masks[:1]
 
 
 def test_jobs_are_small_and_picklable():
@@ -102,3 +109,18 @@ def test_a_stage_that_raises_is_measured():
     with stopwatch() as seconds, pytest.raises(ValueError), stage("a"):
         raise ValueError
     assert list(seconds) == ["a"]
+
+
+def test_a_revision_sees_the_image_and_what_a_store_has_of_it(tmp_path):
+    image = np.zeros((4, 6, 3), np.uint8)
+    PIL.Image.fromarray(image).save(tmp_path / "a.png")
+    masks = MaskSet.from_arrays(np.ones((2, 4, 6)), score=[0.3, 0.4])
+    store = make_store(tmp_path, {"a.png": masks, "b.png": None})
+    job = RevisionJob(first_mask, RowReader(store))
+    work = pickle.loads(pickle.dumps(job)).work()
+    first, second = store.manifest.entries
+    outcome = work(Task(first, tmp_path / "a.png"))
+    assert isinstance(outcome, Labelled) and decode_row(outcome.row).masks == masks[:1]
+    missing = work(Task(second, tmp_path / "a.png"))
+    assert isinstance(missing, Failed) and "image 1 of" in missing.error and "has no row" in missing.error
+    assert not job.shares_extractor and job.devices() == ()

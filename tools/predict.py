@@ -15,15 +15,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dico.cli import WRONG_USAGE, message_of
+from dico.cli import WRONG_USAGE
 from dico.config_loading import plain_hash
 from dico.executors import Executor, InlineExecutor
 from dico.executors.pool import PoolExecutor
 from dico.inputs import list_image_names
 from dico.job import LabelerJob
-from dico.label_command import DONE, INTERRUPTED, SOME_FAILED, positive
+from dico.label_command import positive
 from dico.labelling import shard_size_of
 from dico.run import RunOptions, run
+from dico.run_command import run_command
 from dico.run_summary import RunSummary
 from dico.store import MaskStore
 from dico.store.manifest import Manifest
@@ -45,19 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parser().parse_intermixed_args(argv)
     except SystemExit as stop:  # argparse has said why
         return stop.code if isinstance(stop.code, int) else WRONG_USAGE
-    try:
-        summary = _predict(args)
-    except KeyboardInterrupt:
-        print("predict: left at once; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
-    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
-        print(f"predict: error: {message_of(error)}", file=sys.stderr)
-        return WRONG_USAGE
-    if not args.quiet:
-        print("\n".join(f"predict: {line}" for line in summary.sentence().splitlines()), file=sys.stderr)
-    if summary.interrupted:
-        return INTERRUPTED
-    return SOME_FAILED if summary.failed_in_store else DONE
+    return run_command("predict", lambda: _predict(args), quiet=args.quiet)
 
 
 def predict_images(

@@ -45,7 +45,7 @@ def self_training_round(
         >>> self_training_round(found, MaskSet.from_arrays(np.stack([left, right]), source="divide")).source
         ('model', 'divide')
     """
-    _require_share("min_score", min_score)
+    require_share("min_score", min_score)
     return _joined(predictions[predictions.score > min_score], pseudo, max_iou)
 
 
@@ -73,11 +73,16 @@ def fuse_with_human(human: MaskSet, pseudo: MaskSet, *, max_iou: float = MAX_IOU
 
 
 def _joined(trusted: MaskSet, pseudo: MaskSet, max_iou: float) -> MaskSet:
-    _require_share("max_iou", max_iou)
+    require_share("max_iou", max_iou)
     stays_N = np.all(pseudo.iou(trusted) <= max_iou, axis=1)
     return MaskSet.concat([trusted, pseudo[np.flatnonzero(stays_N)]])
 
 
-def _require_share(name: str, value: float) -> None:
+def require_share(name: str, value: float) -> None:
+    """Refuses a limit that is no share.
+
+    Raises:
+        ValueError: when it is outside [0, 1].
+    """
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be within [0, 1], got {value}")

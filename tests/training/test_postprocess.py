@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dico.masks import MaskSet, decode_mask
 from dico.rle import encode_counts
@@ -167,3 +170,34 @@ def test_scattered_pixels_are_traced(seed):
     counts_R, inside_P = Tracer(resize_twice(9, 9, 9, 9), resize_twice(7, 7, 7, 7)).trace(logits_wh)
     np.testing.assert_array_equal(decode_mask((9, 7), encode_counts(counts_R)), logits_wh.T > 0)
     assert inside_P.tolist() == [1.0] * int((logits_wh > 0).sum())
+
+
+class Largest(TorchDispatchMode):
+    """Notes the largest tensor that any operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.bytes = max(self.bytes, result.numel() * result.element_size())
+        return result
+
+
+def test_memory_does_not_grow_with_the_queries(monkeypatch):
+    frame = Frame((96, 128), (90, 120), (600, 800))
+    monkeypatch.setattr(masks_module, "CHUNK_BYTES", 50_000)
+    for queries in (50, 1000):  # the first loads compiled code
+        output = drawn_output(frame, queries=queries, bias=-2.0)
+        features = output.features_BChw.numel() * 4
+        if queries == 1000:
+            tracemalloc.start()
+        with Largest() as largest:
+            masks_of_output(output, frame, InferenceConfig())
+        assert largest.bytes <= max(50_000, features)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The logits of one mask at the size of the image (2 MB), and the codes; dense masks would be 480 MB.
+    assert peak < 8_000_000

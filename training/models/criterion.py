@@ -22,7 +22,7 @@ from torch import Tensor, distributed
 from training.config import LossConfig
 from training.models.mask_values import values_at
 from training.models.matcher import Pairs, match_layers
-from training.models.point_losses import point_losses, points_taken, soft_iou
+from training.models.point_losses import point_losses, points_taken, product_losses, soft_iou
 from training.models.points import LossPoints, cell_centres, draw_points, sample_planes
 from training.samples import NO_OBJECT, OBJECT, FactoredOutput, Losses, Output, Targets
 
@@ -117,27 +117,47 @@ class Criterion:
         with torch.no_grad():
             values = values_at(output, image, at.matching_K2)
         pairs = match_layers(class_logits_LQ2, values, matching_NK, self.config)
-        losses = []
-        for of_layer, matched in zip(values_at(output, image, loss_points_P2), pairs, strict=True):
-            logits_MP = of_layer.of(matched.query_M)
-            # Targets come in their order: only when there are more of them than queries is a part of them wanted.
-            targets_MP = loss_NP if len(logits_MP) == len(loss_NP) else loss_NP[matched.target_M]
-            losses.append(point_losses(logits_MP, targets_MP, points_taken(logits_MP, at)))
+        # Targets come in their order: only when there are more of them than queries is a part of them wanted.
+        everyone = len(targets) <= class_logits_LQ2.shape[1]
+        of_layers = [loss_NP if everyone else loss_NP[matched.target_M] for matched in pairs]
+        losses_LM2 = _losses_at(output, image, loss_points_P2, pairs, of_layers, at)
         if self.config.drop_iou:
-            kept = self._agreeing(output, image, targets, pairs)
-            losses = [losses_M2 * kept_M[:, None] for losses_M2, kept_M in zip(losses, kept, strict=True)]
-        return pairs, torch.stack([losses_M2.sum(dim=0) for losses_M2 in losses])
+            losses_LM2 = losses_LM2 * self._agreeing(output, image, targets, pairs)[..., None]
+        return pairs, losses_LM2.sum(dim=1)
 
     @torch.no_grad()
     def _agreeing(
         self, output: Output | FactoredOutput, image: int, targets: Targets, pairs: Sequence[Pairs]
-    ) -> list[Tensor]:
+    ) -> Tensor:
+        """bool (L, M): which predictions have something in common with their targets."""
         centres_K2 = cell_centres(_size_hw(output), targets.masks_NHW.device)
         targets_NK = sample_planes(targets.masks_NHW, centres_K2)
-        return [
-            soft_iou(of_layer.of(matched.query_M), targets_NK[matched.target_M]) > self.config.drop_iou
+        overlaps = [
+            soft_iou(of_layer.of(matched.query_M), targets_NK[matched.target_M])
             for of_layer, matched in zip(values_at(output, image, centres_K2), pairs, strict=True)
         ]
+        return torch.stack(overlaps) > self.config.drop_iou
+
+
+def _losses_at(
+    output: Output | FactoredOutput,
+    image: int,
+    points_P2: Tensor,
+    pairs: Sequence[Pairs],
+    targets: Sequence[Tensor],
+    at: LossPoints,
+) -> Tensor:
+    """(L, M, 2): mask and dice loss of the matched masks of an image."""
+    if isinstance(output, FactoredOutput):
+        query_LM = torch.stack([matched.query_M for matched in pairs])
+        layers_L1 = torch.arange(len(pairs), device=query_LM.device)[:, None]
+        embeddings_LMC = output.embeddings_LBQC[layers_L1, image, query_LM].float()
+        return product_losses(embeddings_LMC, sample_planes(output.features_BChw[image], points_P2), targets, at)
+    losses = []
+    for of_layer, matched, targets_MP in zip(values_at(output, image, points_P2), pairs, targets, strict=True):
+        logits_MP = of_layer.of(matched.query_M)
+        losses.append(point_losses(logits_MP, targets_MP, points_taken(logits_MP, at)))
+    return torch.stack(losses)
 
 
 def class_loss(class_logits_LBQ2: Tensor, matched_LBQ: Tensor, no_object_weight: float) -> tuple[Tensor, Tensor]:

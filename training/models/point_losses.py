@@ -2,13 +2,13 @@
 
 Source: Kirillov et al. 2020 (PointRend), Sec. 3.1; Milletari et al. 2016 (V-Net), Sec. 3, for dice.
 
-Axes: M matched masks, P points at which all are known, K points that a mask takes.
+Axes: L layers, M matched masks of a layer, C channels, P points at which all are known, K points that a mask takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -74,33 +74,102 @@ def point_losses(logits_MP: Tensor, targets_MP: Tensor, taken_MK: Tensor) -> Ten
     return losses(logits_MP, targets_MP, taken_MK)
 
 
-class _PointLosses(Function):
+def product_losses(
+    embeddings_LMC: Tensor, features_CP: Tensor, targets: Sequence[Tensor], points: LossPoints
+) -> Tensor:
+    """The same of masks that are products, at the points that each mask takes, for all layers.
+
+    Args:
+        embeddings_LMC: float32: the mask embeddings of the matched queries; gradients reach them,
+        features_CP: float32: and the mask features at the candidates and the uniform points, in this order.
+        targets: L times float32 (M, P): the targets of a layer in [0, 1] at the same points.
+        points: These points, and how many candidates to take.
+
+    Returns:
+        (L, M, 2), as :func:`point_losses`.
+    """
+    losses: Callable[[Tensor, Tensor, Sequence[Tensor], LossPoints], Tensor] = _ProductLosses.apply
+    return losses(embeddings_LMC, features_CP, targets, points)
+
+
+class _Kept(NamedTuple):
     # The gradient by hand keeps 12 bytes a point that was taken. Autograd would keep 16 of these, 12 of each point that
     # was not, and as much again while it goes back: most of the memory of all losses.
+    inside_MK: Tensor
+    targets_MK: Tensor
+    overlap_M: Tensor
+    areas_M: Tensor
+    taken_MK: Tensor
+
+
+class _PointLosses(Function):
     @staticmethod
     def forward(ctx: Any, logits_MP: Tensor, targets_MP: Tensor, taken_MK: Tensor) -> Tensor:
-        logits_MK, targets_MK = logits_MP.gather(1, taken_MK), targets_MP.gather(1, taken_MK)
-        cross_entropy_MK = functional.binary_cross_entropy_with_logits(logits_MK, targets_MK, reduction="none")
-        inside_MK = logits_MK.sigmoid()
-        overlap_M = (inside_MK * targets_MK).sum(dim=1)
-        areas_M = inside_MK.sum(dim=1) + targets_MK.sum(dim=1)
-        ctx.save_for_backward(inside_MK, targets_MK, overlap_M, areas_M, taken_MK.int())
+        losses_M2, kept = _losses(logits_MP, targets_MP, taken_MK)
+        ctx.save_for_backward(*kept)
         ctx.width = logits_MP.shape[1]
-        dice_M = 1 - (2 * overlap_M + 1) / (areas_M + 1)
-        return torch.stack((cross_entropy_MK.mean(dim=1), dice_M), dim=1)
+        return losses_M2
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient_M2: Tensor) -> tuple[Tensor, None, None]:
-        inside_MK, targets_MK, overlap_M, areas_M, taken_MK = ctx.saved_tensors
-        M, K = inside_MK.shape
-        of_entropy_M1, of_dice_M1 = torch.split(gradient_M2, 1, dim=1)
-        # The fraction f = (2 overlap + 1) / (areas + 1) has the derivative (2 t - f) / (areas + 1) by a sigmoid.
-        fraction_M1 = ((2 * overlap_M + 1) / (areas_M + 1))[:, None]
-        by_inside_MK = of_dice_M1 / (areas_M + 1)[:, None] * (fraction_M1 - 2 * targets_MK)
-        by_logit_MK = by_inside_MK * inside_MK * (1 - inside_MK)
-        by_logit_MK += of_entropy_M1 / K * (inside_MK - targets_MK)
-        return by_logit_MK.new_zeros(M, ctx.width).scatter_(1, taken_MK.long(), by_logit_MK), None, None
+        kept = _Kept(*ctx.saved_tensors)
+        by_logit_MP = kept.inside_MK.new_empty(len(gradient_M2), ctx.width)
+        return _gradient(kept, gradient_M2, by_logit_MP), None, None
+
+
+class _ProductLosses(Function):
+    # Logits of one layer at a time, always in the same memory, and one gradient of the features that all layers add to.
+    # Autograd would make new memory for each layer, which takes longer than the arithmetic on it.
+    @staticmethod
+    def forward(
+        ctx: Any, embeddings_LMC: Tensor, features_CP: Tensor, targets: Sequence[Tensor], points: LossPoints
+    ) -> Tensor:
+        logits_MP = features_CP.new_empty(embeddings_LMC.shape[1], features_CP.shape[1])
+        losses, everything = [], []
+        for embeddings_MC, targets_MP in zip(embeddings_LMC, targets, strict=True):
+            torch.mm(embeddings_MC, features_CP, out=logits_MP)
+            losses_M2, kept = _losses(logits_MP, targets_MP, points_taken(logits_MP, points))
+            losses.append(losses_M2)
+            everything.extend(kept)
+        ctx.save_for_backward(embeddings_LMC, features_CP, *everything)
+        return torch.stack(losses)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_LM2: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        embeddings_LMC, features_CP, *everything = ctx.saved_tensors
+        by_logit_MP = features_CP.new_empty(embeddings_LMC.shape[1], features_CP.shape[1])
+        by_embedding_LMC, by_feature_CP = torch.empty_like(embeddings_LMC), torch.zeros_like(features_CP)
+        layers = (_Kept(*everything[i : i + len(_Kept._fields)]) for i in range(0, len(everything), len(_Kept._fields)))
+        for layer, (kept, gradient_M2) in enumerate(zip(layers, gradient_LM2, strict=True)):
+            _gradient(kept, gradient_M2, by_logit_MP)
+            torch.mm(by_logit_MP, features_CP.T, out=by_embedding_LMC[layer])
+            by_feature_CP.addmm_(embeddings_LMC[layer].T, by_logit_MP)
+        return by_embedding_LMC, by_feature_CP, None, None
+
+
+def _losses(logits_MP: Tensor, targets_MP: Tensor, taken_MK: Tensor) -> tuple[Tensor, _Kept]:
+    logits_MK, targets_MK = logits_MP.gather(1, taken_MK), targets_MP.gather(1, taken_MK)
+    cross_entropy_MK = functional.binary_cross_entropy_with_logits(logits_MK, targets_MK, reduction="none")
+    inside_MK = logits_MK.sigmoid()
+    overlap_M = (inside_MK * targets_MK).sum(dim=1)
+    areas_M = inside_MK.sum(dim=1) + targets_MK.sum(dim=1)
+    dice_M = 1 - (2 * overlap_M + 1) / (areas_M + 1)
+    losses_M2 = torch.stack((cross_entropy_MK.mean(dim=1), dice_M), dim=1)
+    return losses_M2, _Kept(inside_MK, targets_MK, overlap_M, areas_M, taken_MK.int())
+
+
+def _gradient(kept: _Kept, gradient_M2: Tensor, by_logit_MP: Tensor) -> Tensor:
+    """The gradient of the logits, in the memory given for it."""
+    inside_MK, targets_MK, overlap_M, areas_M, taken_MK = kept
+    of_entropy_M1, of_dice_M1 = torch.split(gradient_M2, 1, dim=1)
+    # The fraction f = (2 overlap + 1) / (areas + 1) has the derivative (2 t - f) / (areas + 1) by a sigmoid.
+    fraction_M1 = ((2 * overlap_M + 1) / (areas_M + 1))[:, None]
+    by_inside_MK = of_dice_M1 / (areas_M + 1)[:, None] * (fraction_M1 - 2 * targets_MK)
+    by_logit_MK = by_inside_MK * inside_MK * (1 - inside_MK)
+    by_logit_MK += of_entropy_M1 / inside_MK.shape[1] * (inside_MK - targets_MK)
+    return by_logit_MP.zero_().scatter_(1, taken_MK.long(), by_logit_MK)
 
 
 def soft_iou(logits_MK: Tensor, targets_MK: Tensor) -> Tensor:

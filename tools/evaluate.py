@@ -25,6 +25,7 @@ from dico.ground_truth import load_annotations
 from dico.label_command import DONE, INTERRUPTED, positive
 from dico.store import MaskStore
 from training.build import choose_device
+from training.data.catalog import Located, locate
 from training.evaluation.base import Report
 from training.evaluation.coco import CocoEvaluator, data_set_name, evenly_spaced
 from training.evaluation.report import CocoReport
@@ -61,8 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _of_checkpoint(args: argparse.Namespace) -> Report:
+    found = _located(args)
     evaluator = CocoEvaluator(
-        args.annotations, images_root=args.images_root, images=args.images, max_dets=args.max_dets
+        found.annotations,
+        images_root=args.images_root or found.images,
+        images=args.images,
+        max_dets=args.max_dets,
+        name=found.name,
     )
     trained = load_trained(
         args.checkpoint, config_file=args.config_file, overrides=args.overrides, device=choose_device(args.device)
@@ -76,16 +82,26 @@ def _of_store(args: argparse.Namespace) -> Report:
     for option in ("overrides", "config_file", "images_root"):
         if getattr(args, option):
             raise ValueError(f"{option.replace('_', ' ')} are for --checkpoint; a store holds the masks themselves")
-    images = evenly_spaced(load_annotations(args.annotations), args.images)
+    found = _located(args)
+    images = evenly_spaced(load_annotations(found.annotations), args.images)
     figures = evaluate_store(MaskStore.open(args.store), images, max_dets=args.max_dets)
-    return CocoReport(data_set_name(args.annotations), figures)
+    return CocoReport(found.name or data_set_name(found.annotations), figures)
+
+
+def _located(args: argparse.Namespace) -> Located:
+    found = locate(args.annotations)
+    if found.format != "coco":
+        raise ValueError(f"ANNOTATIONS must be in COCO's format, {args.annotations} is of format {found.format}")
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("annotations", type=Path, metavar="ANNOTATIONS", help="ground truth as COCO json")
+    parser.add_argument(
+        "annotations", metavar="ANNOTATIONS", help="ground truth: a COCO json, or the name of a data set in datasets/"
+    )
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="settings, such as inference.max_masks=100"
     )

@@ -65,7 +65,10 @@ def test_some_images_evenly_spaced(tmp_path):
 def test_where_the_images_are(tmp_path):
     beside = CocoEvaluator(write_annotated(tmp_path / "a", images="."))
     elsewhere = CocoEvaluator(write_annotated(tmp_path / "b", images="photos"), images_root=tmp_path / "b" / "photos")
-    for evaluator in (beside, elsewhere):
+    moved = write_annotated(tmp_path / "c", images=".")
+    (tmp_path / "c" / "annotations").mkdir()
+    above = CocoEvaluator(moved.rename(tmp_path / "c" / "annotations" / moved.name))
+    for evaluator in (beside, elsewhere, above):
         assert len(list(evaluator.predictions(only_first))) == 5
 
 

@@ -60,6 +60,20 @@ def test_some_images_of_a_store(tmp_path, annotations, evaluate, image_folder):
     assert whole.n_images == 5 and found["n_truths"] < whole.n_truths
 
 
+def test_a_data_set_by_its_name(tmp_path, annotations, checkpoint, evaluate, monkeypatch, capsys):
+    (tmp_path / "datasets").mkdir()
+    described = "{format: coco, annotations: ../drawn/annotations.json, name: sketches}"
+    (tmp_path / "datasets" / "sketches.yaml").write_text(described)
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(["sketches", "--checkpoint", str(checkpoint), *SMALL]) == 0
+    assert capsys.readouterr().out.startswith("sketches: 5 images; ")
+    assert evaluate([str(tmp_path / "labels"), "--checkpoint", str(checkpoint)]) == 2
+    assert dico(["label", str(annotations.parent / "images"), str(tmp_path / "labels"), "--quiet"]) == 0
+    capsys.readouterr()
+    assert evaluate([str(tmp_path / "labels"), "--checkpoint", str(checkpoint)]) == 2
+    assert "must be in COCO's format" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [

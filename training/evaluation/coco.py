@@ -24,8 +24,8 @@ class CocoEvaluator:
 
     Args:
         annotations: COCO json.
-        images_root: The folder that its file names are relative to; None for ``images`` beside it or, where there is
-            none, its own folder.
+        images_root: The folder that its file names are relative to; None for ``images`` beside it, its own folder or
+            the one above, whichever has the first image.
         images: Only so many images, evenly spaced; 0 takes all.
         max_dets: Mask budgets: the best so many masks of each image count.
         name: What logs call it; None for what :func:`data_set_name` makes of the annotation file.
@@ -53,7 +53,7 @@ class CocoEvaluator:
         self.name = name or data_set_name(path)
         self.images = evenly_spaced(load_annotations(path), images)
         self._max_dets = tuple(max_dets)
-        self._root = _images_root(path) if images_root is None else Path(images_root)
+        self._root = _images_root(path, self.images[0].file_name) if images_root is None else Path(images_root)
         self._require_images(path)
 
     def predictions(self, predict: Predict, *, rank: int = 0, world_size: int = 1) -> Iterator[tuple[int, MaskSet]]:
@@ -143,6 +143,6 @@ def data_set_name(annotations: Path) -> str:
     return folder if annotations.stem == "annotations" else f"{folder}/{annotations.stem}"
 
 
-def _images_root(annotations: Path) -> Path:
-    beside = annotations.parent / IMAGES
-    return beside if beside.is_dir() else annotations.parent
+def _images_root(annotations: Path, file_name: str) -> Path:
+    beside, *others = annotations.parent / IMAGES, annotations.parent, annotations.parent.parent
+    return next((folder for folder in (beside, *others) if file_name and (folder / file_name).is_file()), beside)

@@ -9,7 +9,9 @@ HF = [*TRAIN, "transformers>=4.56"]
 CRF = ["pydensecrf2>=1.0"]
 EXPORT = ["pyarrow>=15"]
 RAY = ["ray>=2.40"]
+RAY_TRAIN = ["ray[train]>=2.60"]  # what labelling needs no part of: pandas and more
 LINT = ["mypy>=1.10", "ruff>=0.6", "scipy-stubs>=1.14", "types-PyYAML>=6"]
+TEST = ["hypothesis>=6", "packaging>=23", "pytest>=8", "supervision>=0.22"]
 
 setup(
     name="divide-and-conquer",
@@ -38,8 +40,9 @@ setup(
         "hf": HF,
         "parquet": EXPORT,
         "ray": RAY,
+        "ray-train": [*TRAIN, *RAY_TRAIN],
         "train": TRAIN,
-        "dev": [*CRF, *HF, *EXPORT, *RAY, *LINT, "hypothesis>=6", "packaging>=23", "pytest>=8", "supervision>=0.22"],
+        "dev": [*CRF, *HF, *EXPORT, *RAY, *RAY_TRAIN, *LINT, *TEST],
     },
     entry_points={"console_scripts": ["dico=dico.cli:main"]},
 )

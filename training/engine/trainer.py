@@ -92,6 +92,8 @@ class Trainer:
 
     Attributes:
         model: The plain model.
+        source, optimiser, config, hooks: As given.
+        device: That of the model.
         step: Steps done.
     """
 
@@ -111,10 +113,10 @@ class Trainer:
         self.step = 0
         self.device = next(model.parameters()).device
         self._objective = objective
-        self._source = source
-        self._optimiser = optimiser
+        self.source = source
+        self.optimiser = optimiser
         self._seed = seed
-        self._hooks = tuple(hooks)
+        self.hooks = tuple(hooks)
         self._wrapped = _distributed(model, self.device) if comm.several() else model
         self._learning = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
@@ -137,21 +139,21 @@ class Trainer:
         # Each of several processes may get a signal from the terminal and from the process that started it.
         alone = not comm.several()
         with ExitStack() as stack:
-            for hook in self._hooks:
+            for hook in self.hooks:
                 stack.callback(hook.close)
             interrupt = stack.enter_context(Interrupt(NOTICE if alone else b"", twice_leaves=alone))
-            for hook in self._hooks:
+            for hook in self.hooks:
                 hook.before_run(self)
-            batches = self._source.batches(self.step)
+            batches = self.source.batches(self.step)
             if isinstance(batches, Generator):
                 stack.callback(batches.close)
             while not self.finished and not comm.any_over_workers(interrupt.requested):
                 started = time.perf_counter()
                 batch = next(batches)
                 report = self.train_step(batch, started=started)
-                for hook in self._hooks:
+                for hook in self.hooks:
                     hook.after_step(self, report)
-            for hook in self._hooks:
+            for hook in self.hooks:
                 hook.after_run(self)
         return self.finished
 
@@ -172,15 +174,15 @@ class Trainer:
         arrived = time.perf_counter()
         started = arrived if started is None else started
         torch.manual_seed(_step_seed(self._seed, self.step, comm.rank()))
-        lr = set_lr(self._optimiser, self.step, self.config)
+        lr = set_lr(self.optimiser, self.step, self.config)
         self._wrapped.train()
-        self._optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad(set_to_none=True)
         losses = self._losses(batch)
         self._scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]
-        self._scaler.unscale_(self._optimiser)
+        self._scaler.unscale_(self.optimiser)
         limit = self.config.clip_norm or float("inf")
         self._grad_norm = nn.utils.clip_grad_norm_(self._learning, limit)
-        self._scaler.step(self._optimiser)
+        self._scaler.step(self.optimiser)
         self._scaler.update()
         self.step += 1
         return StepReport(
@@ -212,7 +214,7 @@ class Trainer:
     def state(self) -> TrainingState:
         """What a checkpoint holds; tensors are shared with the model and the optimiser, not copied."""
         return TrainingState(
-            self.step, self.model.state_dict(), self._optimiser.state_dict(), self._scaler.state_dict()
+            self.step, self.model.state_dict(), self.optimiser.state_dict(), self._scaler.state_dict()
         )
 
     def restore(self, state: TrainingState) -> None:
@@ -225,7 +227,7 @@ class Trainer:
             RuntimeError, ValueError: when the weights or the optimiser's state are those of another model.
         """
         self.model.load_state_dict(dict(state.model))
-        self._optimiser.load_state_dict(dict(state.optimiser))
+        self.optimiser.load_state_dict(dict(state.optimiser))
         if self._scaler.is_enabled():
             self._scaler.load_state_dict(dict(state.scaler))
         self.step = state.step

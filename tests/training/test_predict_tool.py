@@ -13,6 +13,7 @@ from dico.store import MaskStore
 from tests.conftest import REPOSITORY
 from tests.test_run import shard_bytes
 from tests.training.annotated import write_annotated, write_checkpoint
+from tests.waiting import wait_for
 from training.trained import load_trained
 
 SMALL = ["inference.short_side=64", "inference.long_side=96"]
@@ -104,9 +105,8 @@ def test_ctrl_c_finishes_the_image_under_way(tmp_path, checkpoint, images):
         shutil.copy(images / "00.png", images / f"more{index:03d}.png")
     command = [sys.executable, "tools/predict.py", str(checkpoint), str(images), str(tmp_path / "a"), *SMALL]
     with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as process:
-        journal = tmp_path / "a" / "shards"
-        while process.poll() is None and not (journal.is_dir() and any(journal.glob("*.journal"))):
-            pass
+        shards = tmp_path / "a" / "shards"
+        wait_for(lambda: process.poll() is not None or any(file.stat().st_size for file in shards.glob("*.journal")))
         process.send_signal(signal.SIGINT)
         told = process.communicate()[1]
     assert process.returncode == 130 and "interrupted; the same command goes on" in told

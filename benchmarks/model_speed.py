@@ -1,19 +1,20 @@
 """The whole-image model beside transformers' Mask2Former, of the same weights, on the same image and on one core.
 
-"forward" is inference, the masks of all queries multiplied out on both sides. "forward and backward" has the masks of
-all layers and a loss on every one of their cells. "training step" has the losses of training instead, each side's own;
-ours never multiplies the masks out. Norms are frozen on both sides. Predictions must be equal, and losses nearly so,
-as each side draws its own points.
+"inference" gives the masks of all queries, multiplied out on both sides. "memory" is what it adds to the peak of a
+process of its own that has the network already. "training step" is forward, losses of all layers and backward, each
+side's own; ours never multiplies the masks out. Norms are frozen on both sides. Predictions must be equal, and losses
+nearly so, as each side draws its own points. Both sides take turns, and the best run of each counts.
 
 Example:
     python benchmarks/model_speed.py
-    python benchmarks/model_speed.py --backbone swin_t --size 320x480 --queries 100
+    python benchmarks/model_speed.py --backbone swin_t --size 320x480 --cases 100x20
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,38 +24,84 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.measure import best_time, figure, one_core, print_figures
+from benchmarks.measure import figure, one_core, print_figures, timed
 from training.config import LossConfig, ModelConfig
 from training.models.checkpoints import save_hugging_face
 from training.models.criterion import Criterion
 from training.models.whole_image import WholeImageModel
 from training.samples import Output, Targets
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-3
 """Of the largest mask logit; both sides round, and fifty layers pass it on."""
+
+STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+"""Linux counts the peak of a process anew when it is asked to; elsewhere memory is not measured."""
+MEMORY = """
+import sys
+import torch
+from benchmarks.measure import one_core
+from benchmarks.model_speed import PEAK_RESET, STATUS, network, published
+
+def peak_gb():
+    lines = (line.split() for line in STATUS.read_text().splitlines())
+    return next(int(words[1]) for words in lines if words[0] == "VmHWM:") * 1024 / 1e9
+
+side, backbone, queries, height, width = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+with one_core(), torch.no_grad():
+    torch.set_num_threads(1)
+    model = network(backbone, queries)
+    if side == "published":
+        model = published(model)
+    infer = (lambda image: model(image).dense()) if side == "ours" else model
+    infer(torch.randn(1, 3, 64, 64))  # what the first use costs is paid here
+    PEAK_RESET.write_text("5")
+    before_gb = peak_gb()
+    infer(torch.randn(1, 3, height, width))
+print(peak_gb() - before_gb)
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", choices=["resnet50", "swin_t"], default="resnet50")
-    parser.add_argument("--queries", type=int, default=300)
-    parser.add_argument("--masks", type=int, default=50, help="targets of the training step")
-    parser.add_argument("--size", default="512x512", help="height x width in pixels")
+    parser.add_argument("--cases", nargs="+", default=["300x50", "2000x200"], metavar="QxN",
+                        help="queries, and targets of the training step (300x50 2000x200)")  # fmt: skip
+    parser.add_argument("--size", default="384x384", help="height x width in pixels")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args(argv)
     height, width = map(int, arguments.size.split("x"))
-    torch.manual_seed(0)
-    ours = WholeImageModel(ModelConfig(backbone=arguments.backbone, queries=arguments.queries)).eval()
-    theirs = published(ours)
-    images_B3HW = torch.randn(1, 3, height, width)
-    require_equal(ours, theirs, images_B3HW)
+    figures = []
+    for case in arguments.cases:
+        queries, masks = map(int, case.split("x"))
+        name = f"{arguments.backbone}, {queries} queries, {arguments.size}"
+        rows = [(f"{name}: {what}", *pair, "s") for what, *pair in
+                compare(arguments.backbone, queries, masks, (height, width), arguments.runs)]  # fmt: skip
+        if PEAK_RESET.exists():
+            ours_gb, theirs_gb = (
+                peak_of(s, arguments.backbone, queries, (height, width)) for s in ("ours", "published")
+            )
+            rows.append((f"{name}: memory of inference", ours_gb, theirs_gb, "GB"))
+        for title, ours, theirs, unit in rows:
+            print(
+                f"{title}: {ours:.2f} {unit}, transformers {theirs:.2f} {unit}, {theirs / ours:.2f} times", flush=True
+            )
+            figures.append(figure(f"model, {title}", ours, theirs, unit))
+    print_figures(figures)
+    return 0
 
-    masks_NHW = drawn_masks(arguments.masks, (height, width))
+
+def compare(
+    backbone: str, queries: int, masks: int, size_hw: tuple[int, int], runs: int
+) -> list[tuple[str, float, float]]:
+    """What was timed, our shortest time of it and transformers', in seconds."""
+    ours = network(backbone, queries)
+    theirs = published(ours)
+    images_B3HW = torch.randn(1, 3, *size_hw)
+    require_equal(ours, theirs, images_B3HW)
+    masks_NHW = drawn_masks(masks, size_hw)
     criterion = Criterion(LossConfig())
     labels = {"mask_labels": [masks_NHW.float()], "class_labels": [torch.zeros(len(masks_NHW), dtype=torch.int64)]}
-
-    def everywhere(layers: list[torch.Tensor]) -> torch.Tensor:
-        return torch.stack([logits.square().mean() for logits in layers]).sum()
 
     def our_loss() -> torch.Tensor:
         output = ours(images_B3HW, deep_supervision=True)
@@ -65,24 +112,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         return loss
 
     cases = {
-        "forward": (infer(lambda: ours(images_B3HW).dense()), infer(lambda: theirs(images_B3HW))),
-        "forward and backward": (
-            learn(lambda: everywhere(our_layers(ours, images_B3HW))),
-            learn(lambda: everywhere(their_layers(theirs, images_B3HW))),
-        ),
-        f"training step, {arguments.masks} masks": (learn(our_loss), learn(their_loss)),
+        "inference": (infer(lambda: ours(images_B3HW).dense()), infer(lambda: theirs(images_B3HW))),
+        f"training step, {masks} masks": (learn(ours, our_loss), learn(theirs, their_loss)),
     }
-    name = f"{arguments.backbone}, {arguments.queries} queries, {arguments.size}"
-    figures = []
-    for case, (mine, other) in cases.items():
-        our_loss_value, our_s = best_time(mine, arguments.runs)
-        their_loss_value, their_s = best_time(other, arguments.runs)
-        if not math.isclose(our_loss_value, their_loss_value, rel_tol=0.1):
-            raise RuntimeError(f"losses of {case} differ: {our_loss_value} and {their_loss_value}")
-        print(f"{name}: {case}: {our_s:.2f} s, transformers {their_s:.2f} s, {their_s / our_s:.2f} times")
-        figures.append(figure(f"model, {name}: {case}", our_s, their_s, "s"))
-    print_figures(figures)
-    return 0
+    found = []
+    for case, sides in cases.items():
+        best_s = [math.inf, math.inf]
+        for _ in range(runs):
+            losses = []
+            for side, step in enumerate(sides):
+                loss, seconds = timed(step)
+                losses.append(loss)
+                best_s[side] = min(best_s[side], seconds)
+            if not math.isclose(*losses, rel_tol=0.1):
+                raise RuntimeError(f"losses of {case} differ: {losses[0]} and {losses[1]}")
+        found.append((case, best_s[0], best_s[1]))
+    return found
+
+
+def peak_of(side: str, backbone: str, queries: int, size_hw: tuple[int, int]) -> float:
+    """What inference adds to the memory of a process that has the network, at its peak, in GB."""
+    command = [sys.executable, "-c", MEMORY, side, backbone, str(queries), *map(str, size_hw)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=REPOSITORY)
+    return float(done.stdout)
+
+
+def network(backbone: str, queries: int) -> WholeImageModel:
+    """Our model with random weights, always the same, in evaluation mode: nothing is left out by chance."""
+    torch.manual_seed(0)
+    return WholeImageModel(ModelConfig(backbone=backbone, queries=queries)).eval()
 
 
 def infer(predict: Callable[[], object]) -> Callable[[], float]:
@@ -96,10 +154,11 @@ def infer(predict: Callable[[], object]) -> Callable[[], float]:
     return run
 
 
-def learn(loss: Callable[[], torch.Tensor]) -> Callable[[], float]:
-    """Computes a loss and its gradients, as the first step of training does; gives the loss."""
+def learn(model: torch.nn.Module, loss: Callable[[], torch.Tensor]) -> Callable[[], float]:
+    """Computes a loss and its gradients, as every step of training does; gives the loss."""
 
     def run() -> float:
+        model.zero_grad(set_to_none=True)
         found = loss()
         found.backward()
         return found.item()

@@ -61,7 +61,7 @@ class DenseValues:
 
     def groups(self, targets_NK: Tensor, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """See :class:`MaskValues`."""
-        for logits_qhw in self.logits_Qhw.detach().split(at_once):
+        for logits_qhw in torch.split(self.logits_Qhw.detach(), at_once):
             logits_qK = sample_planes(logits_qhw, self.points_K2)
             yield logits_qK, logits_qK @ targets_NK.T
 
@@ -87,7 +87,8 @@ class FactoredValues:
         embeddings_QC, features_CK = self.embeddings_QC.detach().float(), self.features_CK.detach()
         products_QN = embeddings_QC @ (features_CK @ targets_NK.T)
         memory_qK = features_CK.new_empty(min(at_once, len(embeddings_QC)), features_CK.shape[1])
-        for group_qC, products_qN in zip(embeddings_QC.split(at_once), products_QN.split(at_once), strict=True):
+        groups = (torch.split(of_queries, at_once) for of_queries in (embeddings_QC, products_QN))
+        for group_qC, products_qN in zip(*groups, strict=True):
             yield torch.mm(group_qC, features_CK, out=memory_qK[: len(group_qC)]), products_qN
 
 

@@ -126,7 +126,8 @@ class _ProductLosses(Function):
         ctx: Any, embeddings_LMC: Tensor, features_CP: Tensor, targets: Sequence[Tensor], points: LossPoints
     ) -> Tensor:
         logits_MP = features_CP.new_empty(embeddings_LMC.shape[1], features_CP.shape[1])
-        losses, everything = [], []
+        losses: list[Tensor] = []
+        everything: list[Tensor] = []
         for embeddings_MC, targets_MP in zip(embeddings_LMC, targets, strict=True):
             torch.mm(embeddings_MC, features_CP, out=logits_MP)
             losses_M2, kept = _losses(logits_MP, targets_MP, points_taken(logits_MP, points))

@@ -172,6 +172,18 @@ def test_scattered_pixels_are_traced(seed):
     assert inside_P.tolist() == [1.0] * int((logits_wh > 0).sum())
 
 
+def test_a_large_image_is_traced_by_fewer_threads(monkeypatch):
+    frame = FRAMES["enlarged"]
+    output = drawn_output(frame)
+    made = []
+    monkeypatch.setattr(masks_module, "Tracer", lambda *axes: made.append(Tracer(*axes)) or made[-1])
+    for room, threads in ((1, 1), (3, 3), (9, 4)):
+        monkeypatch.setattr(masks_module, "TRACING_BYTES", room * 4 * 180 * 333)
+        made.clear()
+        require_published(masks_of_output(output, frame, InferenceConfig(), threads=4), output, frame)
+        assert len(made) == threads
+
+
 class Largest(TorchDispatchMode):
     """Notes the largest tensor that any operation makes."""
 

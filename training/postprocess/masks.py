@@ -29,6 +29,8 @@ from training.samples import OBJECT, FactoredOutput
 
 CHUNK_BYTES = 64_000_000
 """Logits that are multiplied out at a time; there are two copies of them, and on a GPU a third."""
+TRACING_BYTES = 400_000_000
+"""What threads may hold together; each needs room for a mask as large as the image."""
 SOURCE = "whole_image"
 """What the masks say of where they come from."""
 
@@ -62,7 +64,8 @@ def masks_of_output(
         frame: The sizes of the image.
         config: How many masks are kept, and which.
         image: Which image of the output.
-        threads: Masks that are traced at the same time; what comes out does not depend on it.
+        threads: Masks that are traced at the same time, fewer where the image is large; what comes out does not depend
+            on it.
 
     Returns:
         At most ``config.max_masks`` masks of ``frame.original_hw``, by falling score, of equal ones the earlier query
@@ -81,7 +84,8 @@ def masks_of_output(
             output.features_BChw.shape[2:], frame.padded_hw, frame.unpadded_hw, frame.original_hw, strict=True
         )
     ]
-    tracers = [Tracer(axes[0], axes[1]) for _ in range(min(threads, len(chosen_N)))]
+    fitting = max(1, TRACING_BYTES // (4 * frame.original_hw[0] * frame.original_hw[1]))
+    tracers = [Tracer(axes[0], axes[1]) for _ in range(min(threads, fitting, len(chosen_N)))]
     embeddings_NC = output.embeddings_LBQC[-1, image][torch.from_numpy(chosen_N).to(output.embeddings_LBQC.device)]
     found = list(_traced(embeddings_NC, output.features_BChw[image], tracers, config.min_area_px))
     kept_N = np.array([rle is not None for rle, _ in found], dtype=bool)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -169,7 +171,8 @@ class TrainLoader:
         found = iter(self._reader(start_step))
         try:
             while True:
-                yield collate([self._usable(next(found)).sample() for _ in range(self.batch_size)])
+                samples = [self._usable(next(found)).sample() for _ in range(self.batch_size)]
+                yield collate(samples, side=self._crops.mapper.config.image_size)
         finally:
             del found  # which ends its processes
 
@@ -184,6 +187,7 @@ class TrainLoader:
             prefetch_factor=max(2, -(-_AHEAD * self.batch_size // self.workers)) if several else None,
             multiprocessing_context=_context() if several else None,
             worker_init_fn=_begin_worker,
+            generator=torch.Generator(),  # else it draws from the process's own, which the model draws from, too
         )
 
     def _usable(self, found: Found) -> Crop:
@@ -223,11 +227,22 @@ def _as_it_is(found: Any) -> Any:
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    methods = multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # so that torch is imported once, and not by each process
+    return context
 
 
 def _begin_worker(_: int) -> None:
     # Ctrl-C reaches every process of a terminal; the trainer decides what becomes of it, and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # PyTorch looks whether the server lives, and the server lives as long as its workers do.
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)

@@ -86,7 +86,7 @@ def paint(rle: bytes, mask_HW: NDArray[np.bool_]) -> None:
     counts = decode_counts(rle)
     if counts.sum(dtype=np.int64) != mask_HW.size:
         raise ValueError(f"rle must be of a mask of (H, W) = {mask_HW.shape}, got {counts.sum(dtype=np.int64)} pixels")
-    _paint(counts, mask_HW)
+    _paint(counts, mask_HW.view(np.uint8))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -158,16 +158,25 @@ def _crop(
 
 
 @numba.njit(cache=True, nogil=True)
-def _paint(counts: NDArray[np.uint32], mask_HW: NDArray[np.bool_]) -> None:
-    height = mask_HW.shape[0]
+def _paint(counts: NDArray[np.uint32], mask_HW: NDArray[np.uint8]) -> None:
+    # Runs go down columns, memory goes along rows. So only the two ends of each run are written, as changes from one
+    # row to the next; then every row is made of the one above, many pixels at a time.
+    height, width = mask_HW.shape
+    first_x, last_x, first_y, last_y = width, -1, height, 0
     start = np.int64(0)
     for run in range(len(counts)):
         stop = start + np.int64(counts[run])
-        if run & 1:
-            x, y = start // height, start % height
-            for _ in range(stop - start):
-                mask_HW[y, x] = True
-                y += 1
-                if y == height:
-                    x, y = x + 1, 0
+        while run & 1 and start < stop:
+            x = start // height
+            upper, lower = start - x * height, min(stop - x * height, height)
+            mask_HW[upper, x] ^= 1
+            if lower < height:
+                mask_HW[lower, x] ^= 1
+            first_x, last_x = min(first_x, x), x
+            first_y, last_y = min(first_y, upper), max(last_y, lower)
+            start = (x + 1) * height
         start = stop
+    for y in range(first_y + 1, min(last_y + 1, height)):
+        row, above = mask_HW[y, first_x : last_x + 1], mask_HW[y - 1, first_x : last_x + 1]
+        for i in range(len(row)):
+            row[i] ^= above[i]

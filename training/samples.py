@@ -204,12 +204,13 @@ class Losses:
         return {name: value.detach() for name, value in shown.items()}
 
 
-def collate(samples: Sequence[Sample], *, divisor: int = 32) -> Batch:
+def collate(samples: Sequence[Sample], *, divisor: int = 32, side: int = 0) -> Batch:
     """A batch of samples, padded to the largest of them.
 
     Args:
         samples: At least one.
         divisor: Height and width of the frame are multiples of it (the coarsest stride of the model).
+        side: They are at least this, so that a sample's frame does not depend on what else is in its batch.
 
     Returns:
         A Batch in the order of the samples.
@@ -225,7 +226,9 @@ def collate(samples: Sequence[Sample], *, divisor: int = 32) -> Batch:
     """
     if not samples:
         raise ValueError("samples must be at least one, got none")
-    height, width = (-(-max(sample.size_hw[axis] for sample in samples) // divisor) * divisor for axis in (0, 1))
+    height, width = (
+        -(-max(side, *(sample.size_hw[axis] for sample in samples)) // divisor) * divisor for axis in (0, 1)
+    )
     images_BCHW = samples[0].image_CHW.new_zeros(len(samples), 3, height, width)
     targets = []
     for image_CHW, sample in zip(images_BCHW, samples, strict=True):

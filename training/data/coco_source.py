@@ -75,7 +75,7 @@ class CocoSource(LazySource):
         self._images = images or _folder_of(path, file_names[:_LOOK_AT])
         if self.faults:
             some = "; ".join(self.faults[:3]) + ("; ..." if len(self.faults) > 3 else "")
-            _LOG.warning("%s: %d annotations are left out: %s", self.name, len(self.faults), some)
+            _LOG.warning("%s: annotations that are left out: %d: %s", self.name, len(self.faults), some)
 
     def __len__(self) -> int:
         return len(self._ids)

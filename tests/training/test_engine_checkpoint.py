@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,21 @@ def test_a_kill_in_a_write_leaves_the_last_good_one(tmp_path, at):
     assert losses_of(parts) == losses_of(whole)
     left, right = final_weights(whole), final_weights(parts)
     assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("at", [100, 50_000])
+def test_a_full_disk_leaves_the_last_good_one(tmp_path, at):
+    checkpoints = written(tmp_path, 1)
+    large = TrainingState(2, {"weight": torch.zeros(100_000)}, {}, {})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (at, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"model_0000002\.pth cannot be written .*: is there room\?"):
+            checkpoints.save(large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(tmp_path) == ["last_checkpoint", "model_0000001.pth"]
+    assert checkpoints.load(checkpoints.last())[0].step == 1
 
 
 def test_a_kill_between_the_first_checkpoint_and_its_name(tmp_path):

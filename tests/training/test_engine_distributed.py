@@ -24,9 +24,10 @@ from tests.training.engine_runs import (
 )
 from training.engine import comm
 from training.engine.hooks import EvaluationHook
-from training.engine.launch import Group, WorkerError, launch
+from training.engine.launch import Group, launch
 from training.engine.metrics import MetricsFile
 from training.engine.trainer import Hook
+from training.engine.worker import WorkerError
 from training.samples import Losses
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -36,7 +37,7 @@ def save_gradients(folder, attempt):
     """The gradients of one step of four images; one process looks at all of them, or two at two."""
     config = train_config(folder / str(comm.rank()), batch_size=4, steps=1, clip_norm=0.0)
     trainer = trainer_of(config)
-    trainer.train_step(next(trainer._source.batches(0)))
+    trainer.train_step(next(trainer.source.batches(0)))
     gradients = {name: value.grad for name, value in trainer.model.named_parameters()}
     torch.save([gradients, trainer.model.state_dict()], folder / f"rank{comm.rank()}of{comm.world_size()}.pt")
     everything = comm.gathered([comm.rank()] * (1 + comm.rank()))
@@ -139,24 +140,48 @@ if __name__ == "__main__":
 """
 
 
-def test_a_group_that_is_asked_to_stop_writes_a_checkpoint(tmp_path):
-    script = tmp_path / "script.py"
+def run_script(folder, send):
+    """The output folder, exit code and standard error of a group of two that is sent something."""
+    script, output = folder / "script.py", folder / "out"
     script.write_text(SCRIPT)
     path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    output = tmp_path / "out"
+    command, environment = [sys.executable, script, output], {**os.environ, "PYTHONPATH": path}
     with subprocess.Popen(
-        [sys.executable, script, output], env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         while not (output / "metrics.jsonl").exists() and process.poll() is None:
             time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate()
-    assert process.returncode == 130, errors
+        send(process.pid)
+        _, errors = process.communicate()  # until all that write there have ended
+    return output, process.returncode, errors
+
+
+def ctrl_c(pid):
+    os.killpg(pid, signal.SIGINT)  # as a terminal does, to all processes
+
+
+def terminate(pid):
+    os.kill(pid, signal.SIGTERM)  # to the first one, as whoever ends jobs does
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("send", [ctrl_c, terminate])
+def test_a_group_that_is_asked_to_stop_writes_a_checkpoint(tmp_path, send):
+    output, code, errors = run_script(tmp_path, send)
+    assert code == 130, errors
     assert errors.count("Stopping after this step") == 1
     lines = MetricsFile(output / "metrics.jsonl").read()
     last = max(line["step"] for line in lines)
     assert (output / "last_checkpoint").read_text() == f"model_{last:07d}.pth\n"
     assert lines[1] == {"step": 1, "evaluation": {"images": 4.0}}
+
+
+@pytest.mark.slow
+def test_a_group_ends_with_who_started_it(tmp_path):
+    output, code, _ = run_script(tmp_path, lambda pid: os.kill(pid, signal.SIGKILL))
+    assert code == -signal.SIGKILL
+    last = max(line["step"] for line in MetricsFile(output / "metrics.jsonl").read())
+    assert last < 1000 and (output / "last_checkpoint").read_text() == f"model_{last:07d}.pth\n"
 
 
 def fail_at_once(attempt):
@@ -165,6 +190,7 @@ def fail_at_once(attempt):
     return 0
 
 
+@pytest.mark.slow
 def test_an_error_in_one_process_is_raised_as_it_was():
     with pytest.raises(KeyError, match="trian") as caught:
         launch(fail_at_once, Group(processes=2))
@@ -190,6 +216,7 @@ def launch_machine(folder, url, machine):
     )
 
 
+@pytest.mark.slow
 def test_two_machines_meet(tmp_path):
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from dico.interrupt import Interrupt
 from tests.training.engine_runs import (
     checkpoints_of,
     final_weights,
@@ -65,6 +66,14 @@ def test_resumed_twice_equals_uninterrupted(tmp_path, number):
     assert train(parts, 1) == 0
     assert equal(final_weights(whole), final_weights(parts))
     assert losses_of(whole) == losses_of(parts)
+
+
+def test_a_process_of_several_may_be_told_twice():
+    # By the terminal and by the process that started it.
+    with Interrupt(b"", twice_leaves=False) as interrupt:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert interrupt.requested
 
 
 def test_steps_after_the_last_checkpoint_are_taken_again(tmp_path):

@@ -80,8 +80,26 @@ class Checkpoints:
 
         Returns:
             The file.
+
+        Raises:
+            OSError: when there is no room for it; the checkpoints of before are as they were.
         """
         path = self.folder / (FINAL if final else f"model_{state.step:07d}.pth")
+        try:
+            self._write(path, state)
+        except (OSError, RuntimeError) as error:  # the latter is torch's word for a full disk
+            raise OSError(
+                f"{path} cannot be written ({error}): is there room? The checkpoints of before are as they were, and "
+                "--resume goes on from the last"
+            ) from error
+        # Only now: up to here, the name that was in the file had to be there.
+        for old in self._numbered()[: -self._keep]:
+            old.unlink()
+        for torn in self.folder.glob(".model_*.pth.*.tmp"):  # of a run that was killed as it wrote
+            torn.unlink()
+        return path
+
+    def _write(self, path: Path, state: TrainingState) -> None:
         with atomic_file(path) as temporary:
             torch.save(
                 {
@@ -97,12 +115,6 @@ class Checkpoints:
             )
         with atomic_file(self.folder / LAST) as temporary:
             temporary.write_text(f"{path.name}\n", encoding="utf-8")
-        # Only now: up to here, the name that was in the file had to be there.
-        for old in self._numbered()[: -self._keep]:
-            old.unlink()
-        for torn in self.folder.glob(".model_*.pth.*.tmp"):  # of a run that was killed as it wrote
-            torn.unlink()
-        return path
 
     def last(self) -> Path | None:
         """The newest checkpoint, as ``last_checkpoint`` names it; None when there is none.

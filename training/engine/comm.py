@@ -46,8 +46,7 @@ def any_over_workers(flag: bool) -> bool:
     """Whether it is so in any process; all of them must ask."""
     if not several():
         return flag
-    # On the CPU, where it waits for no work of a GPU.
-    found = torch.tensor([int(flag)], dtype=torch.int32)
+    found = torch.tensor([int(flag)], dtype=torch.int32, device=_device())
     distributed.all_reduce(found, distributed.ReduceOp.MAX)
     return bool(found.item())
 
@@ -61,12 +60,11 @@ def mean_over_workers(values: Tensor) -> Tensor:
     Returns:
         Of the same shape, on the CPU.
     """
-    values = values.detach().cpu()
     if not several():
-        return values
-    total = values.clone()
+        return values.detach().cpu()
+    total = values.detach().to(_device(), copy=True)
     distributed.all_reduce(total)
-    return total / distributed.get_world_size()
+    return total.cpu() / distributed.get_world_size()
 
 
 def gathered(share: Sequence[T]) -> list[T]:
@@ -83,3 +81,8 @@ def gathered(share: Sequence[T]) -> list[T]:
     shares: list[Sequence[T]] = [()] * world_size()
     distributed.gather_object(share, shares if is_main() else None)
     return [found for of_process in shares for found in of_process]
+
+
+def _device() -> torch.device:
+    """Where processes talk: on the CPU, which waits for no work of a GPU, unless who joined them has NCCL alone."""
+    return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")

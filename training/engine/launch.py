@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
-import re
 import signal
 import tempfile
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -30,21 +26,12 @@ from torch.multiprocessing.spawn import start_processes
 
 from dico.interrupt import Interrupt
 from training.engine.trainer import NOTICE
+from training.engine.worker import TIMEOUT, Job, Main, WorkerError, join_group, use_one_thread, work
 
-Main = Callable[[int], int]
-"""What a process does: gets the number of the attempt, from 0 (a later one goes on from the last checkpoint), and gives
-an exit code: 0 done, 130 stopped. A function of a module, or a ``functools.partial`` of one, as processes import it."""
 log = logging.getLogger(__name__)
 STOPPED = 130
 GRACE_S = 10.0
 """How long the others may take to find out that one is gone, and why they end, before they are ended."""
-TIMEOUT = timedelta(minutes=60)
-"""How long a process waits for the others: they may be measuring the model."""
-_LOST = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe|socket", re.IGNORECASE)
-
-
-class WorkerError(RuntimeError):
-    """A training process ended without a reason that Python could give; or the traceback of one that had a reason."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +96,7 @@ def launch(main: Main, group: Group) -> int:
     if {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} <= os.environ.keys():
         return _under_torchrun(main, group.device)
     if group.world_size == 1:
-        _one_thread()
+        use_one_thread()
         return main(0)
     for attempt in range(group.relaunches + 1):
         code = _attempt(main, group, attempt)
@@ -121,26 +108,6 @@ def launch(main: Main, group: Group) -> int:
     )
 
 
-@dataclass(frozen=True)
-class _Job:
-    main: Main
-    group: Group
-    attempt: int
-    host: str
-    port: int
-    reports: Path
-
-
-@dataclass(frozen=True)
-class _Report:
-    """What a process left: its exit code, or what it raised."""
-
-    code: int = 0
-    error: Exception | None = None
-    trace: str = ""
-    lost_a_peer: bool = False
-
-
 def _attempt(main: Main, group: Group, attempt: int) -> int | None:
     """The exit code of the group; None when a process was killed, and the group may be started again."""
     with tempfile.TemporaryDirectory(prefix="train-") as folder:
@@ -150,18 +117,19 @@ def _attempt(main: Main, group: Group, attempt: int) -> int | None:
         if group.machine_rank == 0:  # this process holds it, as it outlives the group
             store = TCPStore(host, port, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
             port = store.port
-        job = _Job(main, group, attempt, host, port, Path(folder))
-        started = start_processes(_work, args=(job,), nprocs=group.processes, join=False, start_method="spawn")  # type: ignore[no-untyped-call]
+        first_rank = group.machine_rank * group.processes
+        job = Job(main, attempt, group.device, first_rank, group.world_size, host, port, Path(folder))
+        started = start_processes(work, args=(job,), nprocs=group.processes, join=False, start_method="spawn")  # type: ignore[no-untyped-call]
         stopped, codes = _wait(started.processes)
         del store
-        reports = [_read(job, local) for local in range(group.processes)]
+        reports = [job.report(local) for local in range(group.processes)]
     if all(report and not report.error for report in reports):
         return max(report.code for report in reports if report)
     if stopped:
         return STOPPED
     failed = [report for report in reports if report and report.error]
     for report in failed:
-        if report.error and not report.lost_a_peer:
+        if report.error and not report.lost:
             raise report.error from WorkerError(f"in a training process:\n{report.trace}")
     killed = [f"{rank} by {signal.Signals(-code).name}" for rank, code in enumerate(codes) if code and code < 0]
     if not killed and not failed:
@@ -194,71 +162,9 @@ def _wait(processes: Sequence[BaseProcess]) -> tuple[bool, list[int | None]]:
             process.join()
 
 
-def _work(local: int, job: _Job) -> None:
-    """What a new process runs."""
-    _one_thread()
-    os.environ["LOCAL_RANK"] = str(local)
-    group = job.group
-    try:
-        store = TCPStore(job.host, job.port, is_master=False, timeout=TIMEOUT)
-        backend = _set_device(group.device, local)
-        rank = group.machine_rank * group.processes + local
-        distributed.init_process_group(backend, store=store, rank=rank, world_size=group.world_size, timeout=TIMEOUT)
-        code = job.main(job.attempt)
-        distributed.destroy_process_group()
-    except Exception as error:
-        _leave(job, local, _Report(error=_portable(error), trace=traceback.format_exc(), lost_a_peer=_lost(error)))
-        raise SystemExit(1) from error
-    _leave(job, local, _Report(code))
-
-
 def _under_torchrun(main: Main, device: str) -> int:
-    _one_thread()
-    distributed.init_process_group(_set_device(device, int(os.environ["LOCAL_RANK"])), timeout=TIMEOUT)
+    use_one_thread()
+    join_group(device, int(os.environ["LOCAL_RANK"]))
     code = main(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
     distributed.destroy_process_group()
     return code
-
-
-def _set_device(device: str, local: int) -> str:
-    """Takes the process's GPU; gives the names of what processes talk through."""
-    if device != "cuda":
-        return "gloo"
-    torch.cuda.set_device(local)
-    return "cpu:gloo,cuda:nccl"
-
-
-def _one_thread() -> None:
-    if "OMP_NUM_THREADS" not in os.environ:
-        os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that read images
-        torch.set_num_threads(1)
-
-
-def _lost(error: Exception) -> bool:
-    """Whether a process ends because another one did."""
-    return isinstance(error, distributed.DistError) or (
-        isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
-    )
-
-
-def _portable(error: Exception) -> Exception:
-    """The error, or its text when it cannot travel between processes."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return WorkerError(f"{type(error).__name__}: {error}")
-    return error
-
-
-def _leave(job: _Job, local: int, report: _Report) -> None:
-    temporary = job.reports / f"{local}.tmp"
-    temporary.write_bytes(pickle.dumps(report))
-    temporary.replace(job.reports / str(local))
-
-
-def _read(job: _Job, local: int) -> _Report | None:
-    path = job.reports / str(local)
-    if not path.is_file():
-        return None
-    report: _Report = pickle.loads(path.read_bytes())
-    return report

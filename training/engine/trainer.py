@@ -213,9 +213,7 @@ class Trainer:
 
     def state(self) -> TrainingState:
         """What a checkpoint holds; tensors are shared with the model and the optimiser, not copied."""
-        return TrainingState(
-            self.step, self.model.state_dict(), self.optimiser.state_dict(), self._scaler.state_dict()
-        )
+        return TrainingState(self.step, self.model.state_dict(), self.optimiser.state_dict(), self._scaler.state_dict())
 
     def restore(self, state: TrainingState) -> None:
         """Goes on from a checkpoint, in every process.

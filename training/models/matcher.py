@@ -105,14 +105,15 @@ def pairwise_mask_cost(logits_QK: Tensor, products_QN: Tensor, targets_NK: Tenso
         >>> cost_QN[:, 0].argmin().item()
         1
     """
+    # softplus(x) = max(x, 0) - log(sigmoid(|x|)), where max(x, 0) is half of x + |x|. All in place: new memory of this
+    # size costs more than the arithmetic, and torch's softplus and logsigmoid take many times as long.
     points = logits_QK.shape[1]
-    inside_QK = logits_QK.sigmoid()
+    positive_Q = (logits_QK.sum(dim=1) + torch.linalg.vector_norm(logits_QK, ord=1, dim=1)) / 2
+    inside_QK = logits_QK.sigmoid_()
     areas_QN = inside_QK.sum(dim=1)[:, None] + targets_NK.sum(dim=1)
     dice_QN = 1 - (2 * (inside_QK @ targets_NK.T) + 1) / (areas_QN + 1)
-    # softplus(x) = max(x, 0) - log(sigmoid(|x|)), in place: new memory of this size costs more than the arithmetic, and
-    # torch's softplus and logsigmoid take many times as long.
     farther_QK = inside_QK.sub_(0.5).abs_().add_(0.5)
-    softplus_Q = logits_QK.clamp_(min=0).sum(dim=1) - farther_QK.log_().sum(dim=1)
+    softplus_Q = positive_Q - farther_QK.log_().sum(dim=1)
     cross_entropy_QN = softplus_Q[:, None] - products_QN
     return config.mask_weight / points * cross_entropy_QN + config.dice_weight * dice_QN
 

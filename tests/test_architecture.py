@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         # These four do not know one another: build brings them together.
         "data": {"config", "records", "samples"},
         "models": {"config", "samples"},
-        "engine": {"config", "samples"},
+        "engine": {"config", "records", "samples"},
         "evaluation": {"config", "records", "samples"},
         "postprocess": {"config", "samples"},
         "predictor": {"config", "samples", "postprocess"},

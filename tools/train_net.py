@@ -12,7 +12,8 @@ from pathlib import Path
 from training.build import device_type, evaluate, train_attempt
 from training.config import TrainConfig, load_train_config
 from training.engine.checkpoint import Checkpoints
-from training.engine.launch import Group, launch
+from training.engine.launch import STOPPED, Group, launch
+from training.engine.run_log import ProgressLine
 
 EXAMPLE = """example:
   dico label photos/ labels/
@@ -53,18 +54,19 @@ def _train(config: TrainConfig, args: argparse.Namespace) -> int:
     if config.engine == "ray":
         from training.engine.ray_train import train_on_ray
 
-        train_on_ray(
-            work,
-            num_workers=args.num_gpus,
-            folder=Path(config.output),
-            address=args.ray_address,
-            gpus=device_type(config.device) == "cuda",
-        )
+        try:
+            train_on_ray(
+                work,
+                num_workers=args.num_gpus * args.num_machines,
+                folder=Path(config.output),
+                address=args.ray_address,
+                gpus=device_type(config.device) == "cuda",
+                tell=ProgressLine(config.optim.steps),
+            )
+        except KeyboardInterrupt:
+            print("train_net: stopped; --resume goes on from the last checkpoint", file=sys.stderr)
+            return STOPPED
         return 0
-    if config.engine == "detectron2":
-        from training.engine.detectron2 import train_with_detectron2
-
-        return train_with_detectron2(config, resume=args.resume)
     group = Group(
         processes=args.num_gpus,
         machines=args.num_machines,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from torch import nn
 from dico.atomic import atomic_file
 from dico.config_loading import to_plain
 from training.config import LossConfig, TrainConfig
-from training.data.catalog import locate, open_sources
+from training.data.catalog import locate, open_source, open_sources
 from training.data.loader import TrainLoader
 from training.data.mapper import Mapper
 from training.data.randomness import Purpose, generator
 from training.engine import comm
 from training.engine.checkpoint import Checkpoints
 from training.engine.hooks import CheckpointHook, EvaluationHook, resume_from
-from training.engine.metrics import MetricsFile
+from training.engine.metrics import METRICS, MetricsFile
 from training.engine.optim import build_optimiser
 from training.engine.run_log import Line, LogHook, ProgressLine, tensorboard
 from training.engine.trainer import Objective, Trainer
@@ -54,12 +55,17 @@ def train(config: TrainConfig, *, resume: bool) -> bool:
         ValueError, FileNotFoundError, ImportError: when the configuration cannot work, before anything is written.
         FloatingPointError: when the loss is not finite.
     """
+    run: Callable[[Trainer], bool] = Trainer.run
+    if config.engine == "detectron2":
+        from training.engine.detectron2 import run_with_detectron2
+
+        run = partial(run_with_detectron2, output=Path(config.output), log_every=config.log_every)
     trainer = build_trainer(config, resume=resume)
     if comm.is_main():
         with atomic_file(Path(config.output) / "config.yaml") as temporary:
             # JSON is YAML, and what is in checkpoints.
             temporary.write_text(json.dumps(to_plain(config), indent=2) + "\n", encoding="utf-8")
-    return trainer.run()
+    return run(trainer)
 
 
 def train_attempt(attempt: int, *, config: TrainConfig, resume: bool) -> int:
@@ -90,6 +96,29 @@ def evaluate(config: TrainConfig) -> list[CocoReport]:
     return [evaluator.report(evaluator.predictions(predict)) for evaluator in evaluators]
 
 
+def register_with_detectron2(config: TrainConfig, *, name: str = "WholeImageSegmenter") -> None:
+    """Makes the model and the data of a configuration known to detectron2, for tools of its own.
+
+    Args:
+        config: Its ``data.train`` become data sets of the same names.
+        name: Of the model, for ``MODEL.META_ARCHITECTURE``.
+
+    Raises:
+        ImportError: when detectron2 is not installed.
+        ValueError, FileNotFoundError: when a data set is not there.
+    """
+    from training.engine.detectron2 import MetaArchitecture, register_model, register_source
+
+    def build(cfg: Any) -> nn.Module:
+        model = build_model(config)
+        predict = Predictor(model, config.inference, device=cfg.MODEL.DEVICE)
+        return MetaArchitecture(model, build_objective(config), predict, image_format=cfg.INPUT.FORMAT)
+
+    for data_set in config.data.train:
+        register_source(data_set, open_source(data_set))
+    register_model(name, build)
+
+
 def build_trainer(config: TrainConfig, *, resume: bool) -> Trainer:
     """The trainer of this process; arguments and errors as for :func:`train`."""
     output = Path(config.output)
@@ -97,7 +126,7 @@ def build_trainer(config: TrainConfig, *, resume: bool) -> Trainer:
     if not resume:
         checkpoints.require_none()
     model = build_model(config).to(choose_device(config.device))
-    metrics = MetricsFile(output / "metrics.jsonl")
+    metrics = MetricsFile(output / METRICS)
     tell: list[Callable[[Line], None]] = []
     if comm.is_main():
         tell = [ProgressLine(config.optim.steps), *tensorboard(output)]

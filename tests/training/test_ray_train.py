@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -13,8 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import REPOSITORY
+from tests.training.annotated import write_annotated
 from tests.training.engine_runs import final_weights, losses_of, train, train_config
 from tests.training.ray_runs import die, fail, train_and_die, wait_for_ever
+from tests.training.test_train_net import TINY, losses
 
 WANTED = "needs Ray Train: pip install 'divide-and-conquer[ray-train]'"
 ray = pytest.importorskip("ray", reason=WANTED)
@@ -44,14 +49,31 @@ def test_killed_workers_are_replaced_and_training_ends_as_with_another_engine(cl
     monkeypatch.chdir(tmp_path)
     whole, parts = train_config(Path("whole")), train_config(Path("parts"))  # relative, as users write them
     assert launch(partial(train, whole), Group(2)) == 0
+    told = []
     with caplog.at_level(logging.WARNING):
-        train_on_ray(partial(train_and_die, parts), num_workers=2, folder=Path("parts"), address=cluster)
+        die = partial(train_and_die, parts)
+        train_on_ray(die, num_workers=2, folder=Path("parts"), address=cluster, tell=told.append)
     assert [step for step, *_ in losses_of(whole)] == [1, 2, 3, 4, 5, 6]
     assert losses_of(parts) == losses_of(whole)
     left, right = final_weights(parts), final_weights(whole)
     assert all(torch.equal(left[name], right[name]) for name in right)
-    (told,) = caplog.messages
-    assert told.startswith("attempt 1 of 4 ended: worker 1 was killed: by a crash")
+    assert [line["step"] for line in told] == [1, 2, 3, 4, 5, 6]
+    (death,) = caplog.messages
+    assert death.startswith("attempt 1 of 4 ended: worker 1 was killed: by a crash")
+
+
+@pytest.mark.slow
+def test_the_command_line_starts_a_cluster_and_ends_it(tmp_path):
+    """In a process of its own, as this one is connected."""
+    annotations = write_annotated(tmp_path / "drawn")
+    command = [sys.executable, str(REPOSITORY / "tools" / "train_net.py"), *TINY, f"data.train=[{annotations}]"]
+    for engine in ("torch", "ray"):
+        asked = [*command, f"engine={engine}", f"output={tmp_path / engine}"]
+        ended = subprocess.run(asked, cwd=REPOSITORY, capture_output=True, text=True)
+        assert ended.returncode == 0 and ended.stdout == "", ended.stderr
+        assert "step 6 of 6: loss" in ended.stderr
+    assert losses(tmp_path / "torch") == losses(tmp_path / "ray")
+    assert len(losses(tmp_path / "ray")) == 6
 
 
 @pytest.mark.slow

@@ -10,6 +10,9 @@ from typing import Any
 
 from dico.atomic import atomic_file
 
+METRICS = "metrics.jsonl"
+"""Name of the file in the folder of a run."""
+
 
 class MetricsFile:
     """A file of JSON lines, every one with a ``step``.

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,8 @@ except ImportError as error:
 
 from dico.cluster.connection import connection
 from dico.cluster.deaths import reason_of
+from training.engine.metrics import METRICS, MetricsFile
+from training.engine.run_log import Line
 from training.engine.worker import Main, WorkerError, lost_a_peer
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 RESTARTS = 3
 NOTES = "ray"
 """Folder, within that of the run, in which Ray Train makes sure that the machines share it."""
+FOLLOW_S = 2.0
+"""How often the log is looked at."""
 
 
 def train_on_ray(
@@ -44,11 +48,12 @@ def train_on_ray(
     address: str | None = None,
     gpus: bool = False,
     restarts: int = RESTARTS,
+    tell: Callable[[Line], None] | None = None,
 ) -> None:
     """Runs a function in workers of a Ray cluster, with ``torch.distributed`` between them, until all have returned.
 
-    Data, weights and ``folder`` must be seen under the same paths by all machines. Workers print nothing here: what
-    they write to ``folder`` tells how far they are.
+    Data, weights and ``folder`` must be seen under the same paths by all machines. What workers print stays with Ray;
+    how far they are is told from the log that they write to ``folder``.
 
     Args:
         main: What each worker runs, in the working directory of this process.
@@ -58,6 +63,7 @@ def train_on_ray(
             ``"HOST:PORT"`` joins one that runs, and this machine must be part of it.
         gpus: Each worker has a GPU of its own, and talks by NCCL; else by gloo.
         restarts: After so many deaths, the next one ends the training.
+        tell: Is told each line of the log, in a thread, soon after it was written.
 
     Raises:
         ConnectionError: when the cluster cannot be joined; says what to do.
@@ -69,7 +75,8 @@ def train_on_ray(
     if num_workers < 1 or restarts < 0:
         raise ValueError(f"num_workers must be at least 1 and restarts at least 0, got {num_workers} and {restarts}")
     folder.mkdir(parents=True, exist_ok=True)
-    with connection(None if address == "local" else address, num_workers):
+    told = _followed(MetricsFile(folder / METRICS), tell)
+    with connection(None if address == "local" else address, num_workers), told:
         _warn_of_waiting(num_workers, "GPU" if gpus else "CPU")
         for attempt in range(restarts + 1):
             trainer = TorchTrainer(
@@ -83,6 +90,31 @@ def train_on_ray(
                 return
             log.warning("attempt %d of %d ended: %s", attempt + 1, restarts + 1, death)
     raise WorkerError(f"training died {restarts + 1} times: {death}. --resume goes on from the last checkpoint")
+
+
+@contextmanager
+def _followed(metrics: MetricsFile, tell: Callable[[Line], None] | None) -> Iterator[None]:
+    """Tells lines as they are written within the block, each step once, however often it is taken."""
+    over = threading.Event()
+
+    def follow() -> None:
+        told = max((line["step"] for line in metrics.read()), default=0)
+        while True:
+            last_look = over.wait(FOLLOW_S)
+            for line in metrics.read():
+                if tell is not None and "loss" in line and line["step"] > told:
+                    told = line["step"]
+                    tell(line)
+            if last_look:
+                return
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        over.set()
+        follower.join()
 
 
 def _run_config(folder: Path) -> ray.train.RunConfig:

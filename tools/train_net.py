@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         0 when training (or the evaluation) is done, 1 when it failed on the way, 2 for a configuration or data that
         cannot work, 130 when it was stopped with Ctrl-C, after a checkpoint.
     """
-    args = _parser().parse_args(argv)
+    args = _parser().parse_intermixed_args(argv)
     logging.basicConfig(level=logging.INFO, format="train_net: %(message)s", stream=sys.stderr)
     try:
         config = load_train_config(args.config_file, args.overrides)

@@ -25,7 +25,7 @@ from training.engine.hooks import CheckpointHook, EvaluationHook, resume_from
 from training.engine.metrics import METRICS, MetricsFile
 from training.engine.optim import build_optimiser
 from training.engine.run_log import Line, LogHook, ProgressLine, tensorboard
-from training.engine.trainer import Objective, Trainer
+from training.engine.trainer import Hook, Objective, Trainer
 from training.evaluation.coco import CocoEvaluator
 from training.evaluation.report import CocoReport
 from training.models.checkpoints import load_backbone, load_weights
@@ -130,6 +130,12 @@ def build_trainer(config: TrainConfig, *, resume: bool) -> Trainer:
     tell: list[Callable[[Line], None]] = []
     if comm.is_main():
         tell = [ProgressLine(config.optim.steps), *tensorboard(output)]
+    hooks: list[Hook] = [
+        LogHook(metrics, every=config.log_every, tell=tell),
+        CheckpointHook(checkpoints, every=config.checkpoint_every),
+    ]
+    if config.evaluation.data:
+        hooks.append(EvaluationHook(build_evaluation(config, model), metrics, every=config.evaluation.every))
     trainer = Trainer(
         model,
         build_objective(config),
@@ -137,11 +143,7 @@ def build_trainer(config: TrainConfig, *, resume: bool) -> Trainer:
         build_optimiser(model, config.optim),
         config.optim,
         seed=config.seed,
-        hooks=(
-            LogHook(metrics, every=config.log_every, tell=tell),
-            CheckpointHook(checkpoints, every=config.checkpoint_every),
-            EvaluationHook(build_evaluation(config, model), metrics, every=config.evaluation.every),
-        ),
+        hooks=hooks,
     )
     if resume:
         resume_from(trainer, checkpoints)

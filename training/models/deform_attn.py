@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,21 @@ from training.models.weighted_rows import weighted_rows
 
 Sizes = Sequence[tuple[int, int]]
 """Height and width of each level, in cells."""
+FRAME = 3
+"""How much wider and higher a level is with its frame: one cell of zeros before it, and two behind."""
+
+
+@dataclass(frozen=True, eq=False)
+class FramedValues:
+    """What queries look at: the levels in frames of zeros, so that no sample needs to be told from others.
+
+    Attributes:
+        table_BTMD: T cells of all levels with their frames, each row by row.
+        sizes_hw: Heights and widths of the levels, without their frames.
+    """
+
+    table_BTMD: Tensor
+    sizes_hw: Sizes
 
 
 def deformable_attention(value_BSMD: Tensor, sizes_hw: Sizes, points_BQMLP2: Tensor, weights_BQMLP: Tensor) -> Tensor:
@@ -45,12 +61,19 @@ def deformable_attention(value_BSMD: Tensor, sizes_hw: Sizes, points_BQMLP2: Ten
         >>> deformable_attention(value, [(1, 2)], points, torch.ones(1, 2, 1, 1, 1)).flatten().tolist()
         [2.0, 1.0]
     """
-    B, S, M, D = value_BSMD.shape
-    Q, levels = points_BQMLP2.shape[1], points_BQMLP2.shape[3]
+    S, levels = value_BSMD.shape[1], points_BQMLP2.shape[3]
     if sum(h * w for h, w in sizes_hw) != S or len(sizes_hw) != levels:
         raise ValueError(f"sizes_hw must be {levels} levels of {S} cells together, got {list(sizes_hw)}")
-    table_BTMD, starts, widths = _framed(value_BSMD, sizes_hw)
-    device = value_BSMD.device
+    return _look(_framed(value_BSMD, sizes_hw), points_BQMLP2, weights_BQMLP)
+
+
+def _look(values: FramedValues, points_BQMLP2: Tensor, weights_BQMLP: Tensor) -> Tensor:
+    table_BTMD, sizes_hw = values.table_BTMD, values.sizes_hw
+    B, T, M, D = table_BTMD.shape
+    Q, device = points_BQMLP2.shape[1], table_BTMD.device
+    widths = [w + FRAME for _, w in sizes_hw]
+    areas = [(h + FRAME) * (w + FRAME) for h, w in sizes_hw]
+    starts = [sum(areas[:level]) for level in range(len(areas))]
     extents_L12 = points_BQMLP2.new_tensor([(w, h) for h, w in sizes_hw])[:, None]
     # Farther out than a cell beyond the edge there are zeros as well.
     places_BQMLP2 = (points_BQMLP2 * extents_L12 - 0.5).clamp(min=-1).minimum(extents_L12)
@@ -66,31 +89,25 @@ def deformable_attention(value_BSMD: Tensor, sizes_hw: Sizes, points_BQMLP2: Ten
     # int32 is enough to count rows, and half the memory of the default.
     x_BQMLP, y_BQMLP = first_BQMLP2.int().unbind(-1)
     starts_L1, widths_L1 = (torch.tensor(n, dtype=torch.int32, device=device)[:, None] for n in (starts, widths))
-    images_B = torch.arange(B, dtype=torch.int32, device=device) * table_BTMD.shape[1]
+    images_B = torch.arange(B, dtype=torch.int32, device=device) * T
     cells_BQMLP = (y_BQMLP + 1) * widths_L1 + (x_BQMLP + 1 + starts_L1) + images_B[:, None, None, None, None]
     heads_M = torch.arange(M, dtype=torch.int32, device=device)
     rows_BQMLP = cells_BQMLP * M + heads_M[:, None, None]
     steps_L14 = torch.stack((0 * widths_L1, 0 * widths_L1 + 1, widths_L1, widths_L1 + 1), dim=-1) * M
     rows_BQMLP4 = rows_BQMLP[..., None] + steps_L14
-    weights = weights_BQMLP4.view(B * Q * M, -1).to(value_BSMD.dtype)
+    weights = weights_BQMLP4.view(B * Q * M, -1).to(table_BTMD.dtype)
     seen = weighted_rows(table_BTMD.view(-1, D), rows_BQMLP4.view(B * Q * M, -1), weights)
     return seen.view(B, Q, M * D)
 
 
-def _framed(value_BSMD: Tensor, sizes_hw: Sizes) -> tuple[Tensor, list[int], list[int]]:
-    """The levels in frames of zeros, one cell before and two behind, so that no sample needs to be told from others.
-
-    Returns:
-        (B, T, M, D), T cells with their frames; of each level the first cell; of each level the width with its frame.
-    """
+def _framed(value_BSMD: Tensor, sizes_hw: Sizes) -> FramedValues:
     B, _, M, D = value_BSMD.shape
     levels = torch.split(value_BSMD, [h * w for h, w in sizes_hw], dim=1)
     framed = [
         functional.pad(level.reshape(B, h, w, M * D), (0, 0, 1, 2, 1, 2)).flatten(1, 2)
         for level, (h, w) in zip(levels, sizes_hw, strict=True)
     ]
-    starts = [sum(level.shape[1] for level in framed[:i]) for i in range(len(framed))]
-    return torch.cat(framed, dim=1).view(B, -1, M, D), starts, [w + 3 for _, w in sizes_hw]
+    return FramedValues(torch.cat(framed, dim=1).view(B, -1, M, D), sizes_hw)
 
 
 class DeformableAttention(nn.Module):
@@ -134,21 +151,45 @@ class DeformableAttention(nn.Module):
 
         Args:
             query_BQC: float (B, Q, C), positions added.
-            places_Q2: float32 (Q, 2): where each query is, x and y as shares of the image.
+            places_Q2: As for :meth:`look`.
             value_BSC: float (B, S, C).
             sizes_hw: Heights and widths of the levels.
 
         Returns:
             float (B, Q, C).
         """
+        return self.look(query_BQC, places_Q2, self.values(value_BSC, sizes_hw))
+
+    def values(self, value_BSC: Tensor, sizes_hw: Sizes) -> FramedValues:
+        """What queries look at, for several calls of :meth:`look`; arguments as for calling."""
+        B, S, C = value_BSC.shape
+        heads = self.shape[0]
+        return _framed(self.value_proj(value_BSC).view(B, S, heads, C // heads), sizes_hw)
+
+    def look(self, query_BQC: Tensor, places_BQ4: Tensor, values: FramedValues) -> Tensor:
+        """What the queries see.
+
+        Args:
+            query_BQC: float (B, Q, C), positions added.
+            places_BQ4: float32 (..., Q, 2): where each query is, x and y as shares of the image; then an offset of one
+                is one cell of a level. Or (..., Q, 4): boxes, by centre, width and height; then an offset as large
+                as there are points is half a side of the box (Zhu et al. 2021, App. A.4).
+            values: Of :meth:`values`.
+
+        Returns:
+            float (B, Q, C).
+        """
         heads, levels, points = self.shape
-        B, Q, C = query_BQC.shape
-        extents_L12 = query_BQC.new_tensor([(w, h) for h, w in sizes_hw], dtype=torch.float32)[:, None]
+        B, Q, _ = query_BQC.shape
         # A coordinate in half precision would be off by whole cells of a large level.
         offsets_BQMLP2 = self.sampling_offsets(query_BQC).float().view(B, Q, heads, levels, points, 2)
-        points_BQMLP2 = places_Q2[:, None, None, None] + offsets_BQMLP2 / extents_L12
+        if places_BQ4.shape[-1] == 2:
+            extents_L12 = query_BQC.new_tensor([(w, h) for h, w in values.sizes_hw], dtype=torch.float32)[:, None]
+            steps_BQMLP2 = offsets_BQMLP2 / extents_L12
+        else:
+            steps_BQMLP2 = offsets_BQMLP2 * (places_BQ4[..., None, None, None, 2:] / (2 * points))
+        points_BQMLP2 = places_BQ4[..., None, None, None, :2] + steps_BQMLP2
         scores_BQMK = self.attention_weights(query_BQC).float().view(B, Q, heads, levels * points)
         weights_BQMLP = scores_BQMK.softmax(dim=-1).view(B, Q, heads, levels, points)
-        value_BSMD = self.value_proj(value_BSC).view(B, -1, heads, C // heads)
-        seen_BQC: Tensor = self.output_proj(deformable_attention(value_BSMD, sizes_hw, points_BQMLP2, weights_BQMLP))
+        seen_BQC: Tensor = self.output_proj(_look(values, points_BQMLP2, weights_BQMLP))
         return seen_BQC

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.config import ModelConfig
+from training.models.attention import SelfAttention, attend
+from training.models.feed_forward import FeedForwardLayer, mlp
 from training.models.pixel_decoder import LEVELS, PixelFeatures
 from training.models.positions import sine_positions
 
@@ -119,31 +121,22 @@ class _Layers(nn.Module):
 class _MaskEmbedding(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        # Each linear layer in a container of its own: the names are mask_embedder.0.0, .1.0 and .2.0.
-        self.mask_embedder = nn.Sequential(
-            nn.Sequential(nn.Linear(width, width), nn.ReLU()),
-            nn.Sequential(nn.Linear(width, width), nn.ReLU()),
-            nn.Sequential(nn.Linear(width, width)),
-        )
+        self.mask_embedder = mlp(width, width, width, width)
 
     def forward(self, queries_BQC: Tensor) -> Tensor:
         embedding_BQC: Tensor = self.mask_embedder(queries_BQC)
         return embedding_BQC
 
 
-class _Layer(nn.Module):
+class _Layer(FeedForwardLayer):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.width
         self.cross_attn = _CrossAttention(width, config.heads)
         self.cross_attn_layer_norm = nn.LayerNorm(width)
-        self.self_attn = _SelfAttention(width, config.heads)
+        self.self_attn = SelfAttention(width, config.heads)
         self.self_attn_layer_norm = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, config.decoder_feedforward)
-        self.fc2 = nn.Linear(config.decoder_feedforward, width)
-        self.final_layer_norm = nn.LayerNorm(width)
-        for linear in (self.fc1, self.fc2):
-            nn.init.xavier_uniform_(linear.weight)
+        self.add_feed_forward(width, config.decoder_feedforward)
 
     def forward(
         self, queries_BQC: Tensor, places_QC: Tensor, keys_BSC: Tensor, memory_BSC: Tensor, allowed_BQS: Tensor
@@ -152,9 +145,7 @@ class _Layer(nn.Module):
         queries_BQC = self.cross_attn_layer_norm(queries_BQC + seen_BQC)
         seen_BQC = self.self_attn(queries_BQC + places_QC, queries_BQC)
         queries_BQC = self.self_attn_layer_norm(queries_BQC + seen_BQC)
-        hidden = functional.relu(self.fc1(queries_BQC), inplace=True)
-        queries_BQC = self.final_layer_norm(queries_BQC + self.fc2(hidden))
-        return queries_BQC
+        return self.feed_forward(queries_BQC)
 
 
 class _CrossAttention(nn.Module):
@@ -173,31 +164,5 @@ class _CrossAttention(nn.Module):
         inputs = (query_BQC, key_BSC, value_BSC)
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         q, k, v = (functional.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))
-        seen_BQC: Tensor = self.out_proj(_attend(q, k, v, self.heads, allowed_BQS))
+        seen_BQC: Tensor = self.out_proj(attend(q, k, v, self.heads, allowed_BQS))
         return seen_BQC
-
-
-class _SelfAttention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
-        for projection in (self.q_proj, self.k_proj, self.v_proj):
-            # Published weights are one tensor of 3 x width rows: by Xavier's rule its bound is this much smaller.
-            nn.init.xavier_uniform_(projection.weight, gain=0.5**0.5)
-            nn.init.zeros_(projection.bias)
-        nn.init.xavier_uniform_(self.out_proj.weight)
-        nn.init.zeros_(self.out_proj.bias)
-
-    def forward(self, placed_BQC: Tensor, queries_BQC: Tensor) -> Tensor:
-        q, k, v = self.q_proj(placed_BQC), self.k_proj(placed_BQC), self.v_proj(queries_BQC)
-        seen_BQC: Tensor = self.out_proj(_attend(q, k, v, self.heads, None))
-        return seen_BQC
-
-
-def _attend(query_BQC: Tensor, key_BSC: Tensor, value_BSC: Tensor, heads: int, allowed_BQS: Tensor | None) -> Tensor:
-    B, _, C = query_BQC.shape
-    q, k, v = (x.reshape(B, -1, heads, C // heads).transpose(1, 2) for x in (query_BQC, key_BSC, value_BSC))
-    mask_B1QS = None if allowed_BQS is None else allowed_BQS[:, None]
-    seen_BMQD = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask_B1QS)
-    return seen_BMQD.transpose(1, 2).flatten(2)

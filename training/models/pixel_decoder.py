@@ -1,6 +1,7 @@
-"""The pixel decoder: three levels of the backbone look at one another, then give the map that masks are made of.
+"""The pixel decoder: levels of the backbone look at one another, then give the map that masks are made of.
 
-Parameters are named as in Hugging Face's files of Mask2Former. Source: Cheng et al. 2022, Sec. 3.2.1 and 4.1.
+Parameters are named as in Hugging Face's files of Mask2Former. Source: Cheng et al. 2022, Sec. 3.2.1 and 4.1; coarser
+levels than the backbone's as in Zhu et al. 2021, Sec. 4.1.
 
 Axes: B images, C channels, h w cells of a map, S cells of one level or of all.
 """
@@ -14,17 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.config import GROUPS, ModelConfig
+from training.config import GROUPS, PixelConfig
 from training.models.deform_attn import DeformableAttention, Sizes
+from training.models.feed_forward import FeedForwardLayer
 from training.models.positions import sine_positions
 
 LEVELS = 3
-"""Maps that take part in attention: those of strides 32, 16 and 8."""
+"""The backbone's maps that take part in attention: those of strides 32, 16 and 8."""
 
 
 @dataclass(frozen=True)
 class PixelFeatures:
-    """What the mask decoder looks at.
+    """What decoders of queries look at.
 
     Attributes:
         mask_features_BChw: Stride 4; a mask is its dot product with a query's mask embedding.
@@ -43,17 +45,21 @@ class PixelDecoder(nn.Module):
     Args:
         config: Widths and numbers of layers.
         channels: Of the backbone's maps of strides 4, 8, 16 and 32.
+        coarser: With a level of stride 64 as well, convolved from the backbone's last map.
     """
 
-    def __init__(self, config: ModelConfig, channels: Sequence[int]) -> None:
+    def __init__(self, config: PixelConfig, channels: Sequence[int], *, coarser: bool = False) -> None:
         super().__init__()
         width = config.width
         # The names of the parameters follow from these attributes; the coarsest level comes first.
+        self.coarser = coarser
+        halving = [_xavier(nn.Conv2d(channels[-1], width, 3, stride=2, padding=1))] if coarser else []
+        projections = [*halving, *(_xavier(nn.Conv2d(c, width, 1)) for c in reversed(channels[1:]))]
         self.input_projections = nn.ModuleList(
-            nn.Sequential(_xavier(nn.Conv2d(c, width, 1)), nn.GroupNorm(GROUPS, width)) for c in reversed(channels[1:])
+            nn.Sequential(projection, nn.GroupNorm(GROUPS, width)) for projection in projections
         )
-        self.level_embed = nn.Parameter(torch.randn(LEVELS, width))
-        self.encoder = _Encoder(config)
+        self.level_embed = nn.Parameter(torch.randn(len(projections), width))
+        self.encoder = _Encoder(config, len(projections))
         lateral = _caffe2_xavier(nn.Conv2d(channels[0], width, 1, bias=False))
         smooth = _caffe2_xavier(nn.Conv2d(width, width, 3, padding=1, bias=False))
         self.adapter_1 = nn.Sequential(lateral, nn.GroupNorm(GROUPS, width))
@@ -69,9 +75,9 @@ class PixelDecoder(nn.Module):
         Returns:
             PixelFeatures of the configured width.
         """
-        coarse_first = list(reversed(maps_BChw[1:]))
-        sizes_hw = tuple((level.shape[2], level.shape[3]) for level in coarse_first)
+        coarse_first = [*([maps_BChw[-1]] if self.coarser else []), *reversed(maps_BChw[1:])]
         projected = [project(level) for project, level in zip(self.input_projections, coarse_first, strict=True)]
+        sizes_hw = tuple((level.shape[2], level.shape[3]) for level in projected)
         cells_BSC = torch.cat([level.flatten(2).transpose(1, 2) for level in projected], dim=1)
         positions_SC = torch.cat(
             [
@@ -88,9 +94,9 @@ class PixelDecoder(nn.Module):
 
 
 class _Encoder(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: PixelConfig, levels: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.encoder_layers))
+        self.layers = nn.ModuleList(_Layer(config, levels) for _ in range(config.encoder_layers))
 
     def forward(self, cells_BSC: Tensor, positions_SC: Tensor, sizes_hw: Sizes) -> Tensor:
         places_S2 = torch.cat([_centres(size_hw, cells_BSC.device) for size_hw in sizes_hw])
@@ -99,24 +105,18 @@ class _Encoder(nn.Module):
         return cells_BSC
 
 
-class _Layer(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
+class _Layer(FeedForwardLayer):
+    def __init__(self, config: PixelConfig, levels: int) -> None:
         super().__init__()
         width = config.width
-        self.self_attn = DeformableAttention(width, config.heads, LEVELS, config.encoder_points)
+        self.self_attn = DeformableAttention(width, config.heads, levels, config.encoder_points)
         self.self_attn_layer_norm = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, config.encoder_feedforward)
-        self.fc2 = nn.Linear(config.encoder_feedforward, width)
-        self.final_layer_norm = nn.LayerNorm(width)
-        for linear in (self.fc1, self.fc2):
-            nn.init.xavier_uniform_(linear.weight)
+        self.add_feed_forward(width, config.encoder_feedforward)
 
     def forward(self, cells_BSC: Tensor, positions_SC: Tensor, places_S2: Tensor, sizes_hw: Sizes) -> Tensor:
         seen_BSC = self.self_attn(cells_BSC + positions_SC, places_S2, cells_BSC, sizes_hw)
         cells_BSC = self.self_attn_layer_norm(cells_BSC + seen_BSC)
-        hidden = functional.relu(self.fc1(cells_BSC), inplace=True)
-        cells_BSC = self.final_layer_norm(cells_BSC + self.fc2(hidden))
-        return cells_BSC
+        return self.feed_forward(cells_BSC)
 
 
 def _centres(size_hw: tuple[int, int], device: torch.device) -> Tensor:

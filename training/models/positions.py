@@ -1,6 +1,6 @@
-"""Where a cell is, as a vector that attention can compare.
+"""Where a cell or a box is, as a vector that attention can compare.
 
-Axes: S cells of a map, row by row, C channels.
+Axes: S cells of a map, row by row, C channels; N numbers of one place.
 """
 
 from __future__ import annotations
@@ -30,14 +30,28 @@ def sine_positions(size_hw: tuple[int, int], width: int, device: torch.device) -
         >>> sine_positions((2, 3), 8, torch.device("cpu")).shape
         torch.Size([6, 8])
     """
-    exponents = torch.arange(width // 4, device=device) / (width // 4)
-    waves = TEMPERATURE**exponents
-    parts = []
-    for side in size_hw:
-        share = torch.arange(1, side + 1, device=device) / (side + EPSILON) * (2 * math.pi)
-        angles = share[:, None] / waves
-        parts.append(torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1))
-    rows_hC, columns_wC = parts
     h, w = size_hw
+    rows_hC, columns_wC = (
+        sines((torch.arange(1, side + 1, device=device) / (side + EPSILON))[:, None], width // 2) for side in size_hw
+    )
     rows_hwC = rows_hC[:, None].expand(h, w, -1)
     return torch.cat((rows_hwC, columns_wC.expand(h, w, -1)), dim=-1).flatten(0, 1)
+
+
+def sines(shares_N: Tensor, channels: int) -> Tensor:
+    """Sines and cosines of numbers, in waves from 1 up to 10,000 times as long.
+
+    Args:
+        shares_N: float32 (..., N): what are shares of an image, or differences of them.
+        channels: Of each number; a multiple of 2.
+
+    Returns:
+        float32 (..., N * channels): sine and cosine in turns, the shortest wave first; number after number.
+
+    Example:
+        >>> sines(torch.tensor([[0.25, 0.5]]), 2).round(decimals=3).tolist() == [[1.0, 0.0, 0.0, -1.0]]
+        True
+    """
+    exponents = torch.arange(channels // 2, device=shares_N.device) / (channels // 2)
+    angles = (shares_N * (2 * math.pi))[..., None] / TEMPERATURE**exponents
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)

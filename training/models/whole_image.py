@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from training.config import ModelConfig
-from training.models.backbones import build_backbone
 from training.models.mask_decoder import MaskDecoder
-from training.models.pixel_decoder import PixelDecoder, PixelFeatures
+from training.models.pixel_level import PixelLevel, Segmenter
 from training.samples import FactoredOutput
 
 
-class WholeImageModel(nn.Module):
+class WholeImageModel(Segmenter):
     """Mask2Former (Cheng et al. 2022) for one class of things: "object".
 
     Args:
@@ -33,14 +32,10 @@ class WholeImageModel(nn.Module):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.config = config
         self.model = _Network(config)
         self.class_predictor = nn.Linear(config.width, config.classes + 1)
-        self.pixel_mean: Tensor
-        self.pixel_std: Tensor
-        for name in ("pixel_mean", "pixel_std"):
-            self.register_buffer(name, torch.tensor(getattr(config, name))[:, None, None], persistent=False)
 
     def forward(
         self,
@@ -52,34 +47,18 @@ class WholeImageModel(nn.Module):
         """What the model predicts.
 
         Args:
-            images_B3HW: uint8 RGB, which are normalised here; or float, which are taken as normalised.
-            sizes_hw: Height and width of each image without its padding at the right and the bottom, which becomes
-                zeros after the normalisation; None when there is none. For uint8 images only.
+            images_B3HW: As for :meth:`normalise`.
+            sizes_hw: As for :meth:`normalise`.
             deep_supervision: Also give the predictions before the first layer and after each one.
 
         Returns:
             FactoredOutput of the last layer, or of all. Its masks have stride 4 and are not multiplied out: the
             criterion, and whoever looks at a few queries at a time, need no more.
         """
-        if images_B3HW.dtype == torch.uint8:
-            images_B3HW = self.normalise(images_B3HW, sizes_hw)
-        pixels = self.model.pixel_level_module(images_B3HW)
+        pixels = self.model.pixel_level_module(self.normalise(images_B3HW, sizes_hw))
         queries = self.model.transformer_module(pixels, every_layer=deep_supervision)
         class_logits_LBQ2 = one_class(self.class_predictor(queries.normed_LBQC))
         return FactoredOutput(class_logits_LBQ2, queries.embeddings_LBQC, pixels.mask_features_BChw)
-
-    def normalise(self, images_B3HW: Tensor, sizes_hw: Sequence[tuple[int, int]] | None = None) -> Tensor:
-        """Images as the backbone was trained with them, of the weights' dtype.
-
-        Args:
-            images_B3HW: uint8 RGB.
-            sizes_hw: See :meth:`forward`.
-        """
-        normal_B3HW = (images_B3HW.float() - self.pixel_mean.float()) / self.pixel_std.float()
-        for normal_3HW, (height, width) in zip(normal_B3HW, sizes_hw or (), strict=sizes_hw is not None):
-            normal_3HW[:, height:] = 0
-            normal_3HW[:, :, width:] = 0
-        return normal_B3HW.to(self.class_predictor.weight.dtype)
 
 
 def one_class(class_logits_LBQK: Tensor) -> Tensor:
@@ -106,16 +85,5 @@ def one_class(class_logits_LBQK: Tensor) -> Tensor:
 class _Network(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.pixel_level_module = _PixelLevel(config)
+        self.pixel_level_module = PixelLevel(config)
         self.transformer_module = MaskDecoder(config)
-
-
-class _PixelLevel(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.encoder = build_backbone(config)
-        self.decoder = PixelDecoder(config, self.encoder.channels)
-
-    def forward(self, images_B3HW: Tensor) -> PixelFeatures:
-        pixels: PixelFeatures = self.decoder(self.encoder(images_B3HW))
-        return pixels

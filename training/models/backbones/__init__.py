@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.config import ModelConfig
+from training.config import PixelConfig
 from training.models.backbones.base import Backbone
 from training.models.backbones.resnet import ResNet
 from training.models.backbones.swin import Swin
@@ -11,7 +11,7 @@ from training.models.backbones.tiny import Tiny
 __all__ = ["Backbone", "build_backbone"]
 
 
-def build_backbone(config: ModelConfig) -> Backbone:
+def build_backbone(config: PixelConfig) -> Backbone:
     """The backbone that a configuration names, its weights freshly drawn.
 
     Args:
@@ -21,7 +21,7 @@ def build_backbone(config: ModelConfig) -> Backbone:
         A Backbone.
 
     Example:
-        >>> build_backbone(ModelConfig(backbone="tiny")).channels
+        >>> build_backbone(PixelConfig(backbone="tiny")).channels
         (32, 64, 96, 128)
     """
     if config.backbone == "resnet50":

@@ -16,6 +16,8 @@ class Purpose(IntEnum):
     COLOUR = 2
     MASKS = 3
     POINTS = 4
+    PROMPTS = 5
+    CORRECTIONS = 6
 
 
 def generator(seed: int, number: int, purpose: Purpose) -> np.random.Generator:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -182,9 +183,22 @@ class FactoredOutput:
         return Output(last.class_logits_BQ2, last.mask_logits_BQhw, tuple(before))
 
 
+class StepLosses(Protocol):
+    """What a step of training lowers, and what a log shows of it."""
+
+    @property
+    def total(self) -> Tensor:
+        """float32 (): gradients reach the model."""
+        ...
+
+    def scalars(self) -> dict[str, Tensor]:
+        """float32 (): each under its name, without gradients; the total as ``loss``."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """The three losses of every layer, the first layer's first, without their weights.
+    """The three losses of every layer of a whole-image model, the first layer's first, without their weights.
 
     Attributes:
         class_L: float32 (L,): cross-entropy of object and no object, averaged over queries with their weights.

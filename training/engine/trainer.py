@@ -23,9 +23,9 @@ from training.config import OptimConfig
 from training.engine import comm
 from training.engine.checkpoint import TrainingState
 from training.engine.optim import set_lr
-from training.samples import Batch, Losses
+from training.samples import Batch, StepLosses
 
-Objective = Callable[[nn.Module, Batch], Losses]
+Objective = Callable[[nn.Module, Batch], StepLosses]
 """What training lowers: calls the model that it is given, once, and compares what it says with the batch's targets."""
 NOTICE = b"\nStopping after this step, with a checkpoint; press Ctrl-C again to leave at once.\n"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -230,7 +230,7 @@ class Trainer:
             self._scaler.load_state_dict(dict(state.scaler))
         self.step = state.step
 
-    def _losses(self, batch: Batch) -> Losses:
+    def _losses(self, batch: Batch) -> StepLosses:
         dtype = _DTYPES[self.config.precision]
         try:
             with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):

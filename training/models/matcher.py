@@ -82,9 +82,23 @@ def matching_cost(class_logits_Q2: Tensor, values: MaskValues, targets_NK: Tenso
         float32 (Q, N) on the device of the logits, also when these are of half precision.
     """
     objectness_Q = class_logits_Q2.float().softmax(dim=1)[:, OBJECT]
-    groups = values.groups(targets_NK, _QUERIES_AT_ONCE)
-    cost_QN = torch.cat([pairwise_mask_cost(*group, targets_NK, config) for group in groups])
+    cost_QN = mask_cost(values, targets_NK, config)
     return cost_QN - config.class_weight * objectness_Q[:, None]
+
+
+def mask_cost(values: MaskValues, targets_NK: Tensor, config: LossConfig) -> Tensor:
+    """The mask losses of every query with every target, weighted, some queries at a time.
+
+    Args:
+        values: The predicted masks of the queries at points.
+        targets_NK: float32 in [0, 1]: the targets' values at the same points.
+        config: The weights.
+
+    Returns:
+        float32 (Q, N).
+    """
+    groups = values.groups(targets_NK, _QUERIES_AT_ONCE)
+    return torch.cat([pairwise_mask_cost(*group, targets_NK, config) for group in groups])
 
 
 def pairwise_mask_cost(logits_QK: Tensor, products_QN: Tensor, targets_NK: Tensor, config: LossConfig) -> Tensor:
@@ -115,7 +129,8 @@ def pairwise_mask_cost(logits_QK: Tensor, products_QN: Tensor, targets_NK: Tenso
     farther_QK = inside_QK.sub_(0.5).abs_().add_(0.5)
     softplus_Q = positive_Q - farther_QK.log_().sum(dim=1)
     cross_entropy_QN = softplus_Q[:, None] - products_QN
-    return config.mask_weight / points * cross_entropy_QN + config.dice_weight * dice_QN
+    cost_QN: Tensor = config.mask_weight / points * cross_entropy_QN + config.dice_weight * dice_QN
+    return cost_QN
 
 
 def assign(cost_QN: Tensor) -> Pairs:

@@ -104,7 +104,7 @@ def measuring_parser(description: str | None, *, sets: Sequence[str], limit: int
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--sets",
-        type=_set_names,
+        type=dev_set_names,
         default=tuple(sets),
         metavar="A,B",
         help=f"of {', '.join(ANNOTATIONS)} ({','.join(sets)})",
@@ -118,7 +118,8 @@ def measuring_parser(description: str | None, *, sets: Sequence[str], limit: int
     return parser
 
 
-def _set_names(text: str) -> tuple[str, ...]:
+def dev_set_names(text: str) -> tuple[str, ...]:
+    """The dev sets in an argument, separated by commas."""
     names = tuple(text.split(","))
     if unknown := set(names) - ANNOTATIONS.keys():
         raise argparse.ArgumentTypeError(f"no set {', '.join(sorted(unknown))}; choose from {', '.join(ANNOTATIONS)}")

@@ -7,7 +7,7 @@ kept in the output folder: a run that was stopped goes on.
 
 Example:
     python benchmarks/learning.py
-    python benchmarks/learning.py --every 3 --output out/learning --sets coco_panoptic optim.steps=4000
+    python benchmarks/learning.py --every 3 --output out/learning --sets coco_panoptic,parts optim.steps=4000
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.dev_sets import ANNOTATIONS, MissingDataError, data_folder
+from benchmarks.labelling import dev_set_names
 from benchmarks.measure import figure, print_figures, skipped
 from benchmarks.quality_report import markdown_table
 from dico.evaluate import evaluate_store
@@ -45,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, default=Path("out/learning"), help="a folder; work in it is not repeated"
     )
-    parser.add_argument("--sets", nargs="+", choices=ANNOTATIONS, default=["coco_panoptic"], help="to measure on")
+    parser.add_argument(
+        "--sets", type=dev_set_names, default=("coco_panoptic",), metavar="NAMES", help=f"of {', '.join(ANNOTATIONS)}"
+    )
     parser.add_argument("--workers", type=int, help="processes that label")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the training, such as optim.steps=4000")
     arguments = parser.parse_intermixed_args(argv)

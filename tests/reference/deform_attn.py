@@ -35,3 +35,19 @@ def deformable_attention(
                     start += h * w
                 seen.append(total_D)
     return torch.stack(seen).view(B, Q, M * D)
+
+
+def points_in_boxes(boxes_BQ4: Tensor, offsets_BQMLP2: Tensor) -> Tensor:
+    """(B, Q, M, L, P, 2): from the centre of a box, an offset of P along an axis leads to its edge."""
+    points_BQMLP2 = torch.empty_like(offsets_BQMLP2)
+    B, Q, M, L, P, _ = offsets_BQMLP2.shape
+    for b in range(B):
+        for q in range(Q):
+            centre_x, centre_y, width, height = boxes_BQ4[b, q]
+            for m in range(M):
+                for level in range(L):
+                    for p in range(P):
+                        x, y = offsets_BQMLP2[b, q, m, level, p]
+                        points_BQMLP2[b, q, m, level, p, 0] = centre_x + x / P * width / 2
+                        points_BQMLP2[b, q, m, level, p, 1] = centre_y + y / P * height / 2
+    return points_BQMLP2

@@ -23,7 +23,7 @@ def attend(query_BQC: Tensor, key_BSC: Tensor, value_BSC: Tensor, heads: int, al
         (B, Q, C).
     """
     B, _, C = query_BQC.shape
-    q, k, v = (x.reshape(B, -1, heads, C // heads).transpose(1, 2) for x in (query_BQC, key_BSC, value_BSC))
+    q, k, v = (x.reshape(B, x.shape[1], heads, C // heads).transpose(1, 2) for x in (query_BQC, key_BSC, value_BSC))
     mask_B1QS = None if allowed_BQS is None else allowed_BQS[:, None]
     seen_BMQD = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask_B1QS)
     return seen_BMQD.transpose(1, 2).flatten(2)

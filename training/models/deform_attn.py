@@ -95,8 +95,8 @@ def _look(values: FramedValues, points_BQMLP2: Tensor, weights_BQMLP: Tensor) ->
     rows_BQMLP = cells_BQMLP * M + heads_M[:, None, None]
     steps_L14 = torch.stack((0 * widths_L1, 0 * widths_L1 + 1, widths_L1, widths_L1 + 1), dim=-1) * M
     rows_BQMLP4 = rows_BQMLP[..., None] + steps_L14
-    weights = weights_BQMLP4.view(B * Q * M, -1).to(table_BTMD.dtype)
-    seen = weighted_rows(table_BTMD.view(-1, D), rows_BQMLP4.view(B * Q * M, -1), weights)
+    weights = weights_BQMLP4.flatten(3).flatten(0, 2).to(table_BTMD.dtype)
+    seen = weighted_rows(table_BTMD.view(-1, D), rows_BQMLP4.flatten(3).flatten(0, 2), weights)
     return seen.view(B, Q, M * D)
 
 

@@ -1,0 +1,51 @@
+"""A small promptable model, and what it is asked."""
+
+from __future__ import annotations
+
+import torch
+
+from tests.training.mask2former import shaken
+from training.config import PromptableConfig, TinyConfig
+from training.models.promptable import PromptableModel
+from training.prompts import NEGATIVE, PADDING, POINT, POSITIVE, Prompts
+
+SMALL = PromptableConfig(
+    backbone="tiny",
+    tiny=TinyConfig(widths=(8, 16, 16, 24)),
+    width=32,
+    heads=4,
+    encoder_layers=1,
+    encoder_feedforward=48,
+    decoder_layers=3,
+    decoder_feedforward=48,
+)
+
+
+def small_model(config: PromptableConfig = SMALL) -> PromptableModel:
+    """A model whose weights all count: a fresh one looks in the same directions from everywhere, and at no points."""
+    torch.manual_seed(0)
+    model = shaken(PromptableModel(config)).eval()
+    torch.nn.init.xavier_uniform_(model.prompt_encoder.pooled_points.weight)
+    return model
+
+
+def clicks(prompts: int, *, images: int = 1, seed: int = 0) -> Prompts:
+    """One click each, at random places."""
+    rng = torch.Generator().manual_seed(seed)
+    points_BPK2 = torch.rand(images, prompts, 1, 2, generator=rng)
+    boxes_BP4 = torch.cat((points_BPK2[:, :, 0], torch.full((images, prompts, 2), 0.05)), dim=-1)
+    kind_BP = torch.full((images, prompts), POINT)
+    return Prompts(boxes_BP4, kind_BP, points_BPK2, torch.full((images, prompts, 1), POSITIVE))
+
+
+def mixed(prompts: int, *, images: int = 1, points: int = 4, seed: int = 0) -> Prompts:
+    """Clicks and boxes, each with some further points of both labels, some places padded."""
+    rng = torch.Generator().manual_seed(seed)
+    each = (images, prompts)
+    centres, sizes = torch.rand(*each, 2, generator=rng), 0.05 + 0.4 * torch.rand(*each, 2, generator=rng)
+    return Prompts(
+        torch.cat((centres, sizes), dim=-1),
+        torch.randint(0, 2, each, generator=rng),
+        torch.rand(*each, points, 2, generator=rng),
+        torch.tensor([PADDING, NEGATIVE, POSITIVE])[torch.randint(0, 3, (*each, points), generator=rng)],
+    )

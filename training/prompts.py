@@ -8,7 +8,7 @@ C channels, h w cells of a mask; 4 = centre x, centre y, width, height; 2 = x, y
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -137,6 +137,12 @@ class PromptOutput:
         embeddings_PQC = self.embeddings_LBPQC[-1, image, prompts]
         features_Chw = self.features_BChw[image]
         return (embeddings_PQC @ features_Chw.flatten(1)).view(*embeddings_PQC.shape[:2], *features_Chw.shape[1:])
+
+
+Answer = Callable[[Prompts], PromptOutput]
+"""What answers prompts: a model that has seen the images."""
+Ask = Callable[[Answer], Prompts]
+"""What makes prompts of how others are answered: for clicks that correct what was given."""
 
 
 def _require_dtype(name: str, tensor: Tensor, dtype: torch.dtype) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -100,6 +101,23 @@ def test_an_image_embedded_once_answers_as_one_seen_anew(model):
     padded = images.clone()
     padded[1, :, 40:], padded[1, :, :, 50:] = 255, 255
     assert_close(predictions(model(padded, asked, sizes_hw=sizes_hw)), predictions(model.decode(embedded, asked)), 0)
+
+
+@torch.no_grad()
+def test_prompts_may_be_made_of_answers_to_others(model, monkeypatch):
+    """The image is seen once for all of them."""
+    images, first, second = pictures(1), clicks(2), mixed(3)
+    seen, embedded = [], Mock(wraps=model.embed)
+    monkeypatch.setattr(model, "embed", embedded)
+
+    def ask(answer):
+        seen.append(answer(first))
+        return second
+
+    output = model(images, ask, deep_supervision=True)
+    assert embedded.call_count == 1
+    assert_close(predictions(seen[0]), predictions(model(images, first)), 0)
+    assert_close(predictions(output), predictions(model(images, second, deep_supervision=True)), 0)
 
 
 @torch.no_grad()

@@ -67,7 +67,7 @@ def layer_losses(
         points: Those of matching, candidates and uniform of each image.
         config: Numbers of points, and weights of the matching.
     """
-    sums, pairs = np.zeros(5), 0
+    sums, counts = np.zeros(5), np.zeros(5)
     for b, ((masks_NHW, target_PT), (matching_K2, candidates_K2, uniform_K2)) in enumerate(
         zip(targets, points, strict=True)
     ):
@@ -83,20 +83,25 @@ def layer_losses(
                     cost_QT[q, t] = config.mask_weight * criterion.cross_entropy(logits_K, targets_K)
                     cost_QT[q, t] += config.dice_weight * criterion.dice(logits_K, targets_K)
                     cost_QT[q, t] += config.box_weight * l1 + config.giou_weight * giou
-            for q, t in zip(*linear_sum_assignment(cost_QT), strict=True):
-                n = wanted[t]
-                logits_hw, box_4, predicted = layer[0][b, p, q], layer[1][b, p, q], layer[2][b, p, q]
-                iou = criterion.soft_iou(logits_hw, masks_NHW[n])
-                if not config.drop_iou or iou > config.drop_iou:
+            target_by_query = {q: wanted[t] for q, t in zip(*linear_sum_assignment(cost_QT), strict=True)}
+            for q, predicted in enumerate(layer[2][b, p] if wanted else ()):
+                logits_hw, box_4 = layer[0][b, p, q], layer[1][b, p, q]
+                ious = {n: criterion.soft_iou(logits_hw, masks_NHW[n]) for n in wanted}
+                if q not in target_by_query:
+                    sums[4] += (predicted - max(ious.values())) ** 2
+                    counts[4] += 1
+                    continue
+                n = target_by_query[q]
+                if not config.drop_iou or ious[n] > config.drop_iou:
                     certainty = [abs(criterion.value_at(logits_hw, x, y)) for x, y in candidates_K2]
                     nearest = np.argsort(certainty)[: int(config.importance * config.points)]
                     chosen_K2 = np.concatenate([candidates_K2[nearest], uniform_K2])
                     logits_K = criterion.values_at(logits_hw[None], chosen_K2)[0]
                     targets_K = criterion.values_at(masks_NHW[n][None], chosen_K2)[0]
                     sums[:2] += criterion.cross_entropy(logits_K, targets_K), criterion.dice(logits_K, targets_K)
-                sums[2:] += (*box_terms(box_4, boxes[n]), (predicted - iou) ** 2)
-                pairs += 1
-    return sums / max(1, pairs)
+                sums[2:] += (*box_terms(box_4, boxes[n]), (predicted - ious[n]) ** 2)
+                counts += 1
+    return sums / np.maximum(1, counts)
 
 
 def box_terms(box_cxcywh: Array, target_xyxy: tuple[float, float, float, float]) -> tuple[float, float]:

@@ -95,23 +95,25 @@ def test_layers_are_compared_with_the_targets_that_the_last_one_was_matched_with
 
 def test_prompts_do_not_know_one_another():
     output, targets = answers(images=1), wanted([(2, 1, 3)])
-    whole = terms(losses_of(output, targets)) * 6
+    whole = terms(losses_of(output, targets)) * (6, 6, 6, 6, 3)
     parts = 0
     for prompt, pairs in enumerate((2, 1, 3)):
         only = slice(prompt, prompt + 1)
         layers = (x[:, :, only] for x in (output.embeddings_LBPQC, output.ious_LBPQ, output.boxes_LBPQ4))
         asked = [dataclasses.replace(targets[0], target_PT=targets[0].target_PT[only])]
-        parts = parts + pairs * terms(losses_of(PromptOutput(*layers, output.features_BChw), asked))
+        losses = losses_of(PromptOutput(*layers, output.features_BChw), asked)
+        parts = parts + terms(losses) * (pairs, pairs, pairs, pairs, 1)
     np.testing.assert_allclose(whole, parts, rtol=1e-4)
 
 
-def test_masks_without_a_target_take_no_loss():
-    output, targets = answers(images=1, prompts=1), wanted([(2,)])
-    losses = losses_of(output, targets)
-    of_embeddings, of_ious, of_boxes, _ = torch.autograd.grad(losses.total, leaves(output))
-    for gradient in (of_embeddings, of_boxes, of_ious[..., None]):
-        moved_Q = gradient[0, 0, 0].abs().sum(dim=1) > 0
-        assert moved_Q.sum() == 2 and torch.equal(moved_Q, of_ious[0, 0, 0] != 0)
+def test_masks_without_a_target_learn_what_they_are_worth_and_nothing_else():
+    output, targets = answers(images=1, prompts=2), wanted([(2, 0)])
+    of_embeddings, of_ious, of_boxes, _ = torch.autograd.grad(losses_of(output, targets).total, leaves(output))
+    matched_Q = of_embeddings[0, 0, 0].abs().sum(dim=1) > 0
+    assert matched_Q.sum() == 2 and torch.equal(of_boxes[0, 0, 0].abs().sum(dim=1) > 0, matched_Q)
+    assert of_ious[:, 0, 0].ne(0).all()
+    for gradient in (of_embeddings, of_ious, of_boxes):
+        assert gradient[:, 0, 1].eq(0).all()
 
 
 def perfect(masks_NHW, scale=12.0):

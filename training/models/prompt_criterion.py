@@ -1,11 +1,13 @@
 """The losses of a promptable model: mask, dice, box and predicted IoU of every layer.
 
 Each prompt has its own targets, and its masks are matched with them once, by the last layer; the layers before it are
-compared with the same targets. A mask without a target takes no loss at all: another prompt may need what it is.
+compared with the same targets. A mask without a target is free to be anything, as no one knows what it should be; but
+what it is worth is known: its IoU with the target that it is nearest to. Without that, masks that nobody asked for
+would claim to be the best ones.
 
 Source: Li et al. 2023 (Semantic-SAM), Sec. 3.2 and 3.3; the points are those of :mod:`training.models.criterion`.
-Deviations: there is no class, as every pseudo-mask is an object; and the masks and layers of an image share their
-points.
+Deviations: there is no class, as every pseudo-mask is an object; the masks and layers of an image share their points;
+and the predicted IoU of all masks is compared, as in Ravi et al. 2024 (SAM 2), where published code takes matched ones.
 
 Axes: L layers, B images, P prompts of an image, Q masks of a prompt, T targets of a prompt, N targets and M matched
 pairs of an image, C channels, K points or cells, h w cells of a prediction.
@@ -24,7 +26,7 @@ from training.config import LossConfig
 from training.models.criterion import averaged_over_workers
 from training.models.mask_values import FactoredValues
 from training.models.matcher import mask_cost
-from training.models.point_losses import product_losses, soft_iou
+from training.models.point_losses import product_losses
 from training.models.points import LossPoints, cell_centres, sample_planes
 from training.models.prompt_matcher import PromptPairs, match_prompts
 from training.prompts import PromptOutput, PromptTargets
@@ -32,7 +34,9 @@ from training.prompts import PromptOutput, PromptTargets
 
 @dataclass(frozen=True, eq=False)
 class PromptLosses:
-    """The losses of every layer, the first layer's first, without their weights; averaged over matched pairs.
+    """The losses of every layer, the first layer's first, without their weights.
+
+    All but the last are averaged over matched pairs, the last over all masks of prompts that mean something.
 
     Attributes:
         mask_L: float32 (L,): binary cross-entropy at points.
@@ -94,9 +98,11 @@ class PromptCriterion:
                 self._of_image(_Image.of(output, image), found, at.to(device))
                 for image, (found, at) in enumerate(zip(targets, points, strict=True))
             ]
-            sums_L5 = torch.stack([losses_LM5.sum(dim=1) for losses_LM5 in of_images]).sum(dim=0)
-            pairs = averaged_over_workers(sums_L5.new_tensor([sum(losses.shape[1] for losses in of_images)]))
-            losses_L5 = sums_L5 / pairs.clamp(min=1)
+            pairs_L4 = torch.stack([sums.of_pairs_L4 for sums in of_images]).sum(dim=0)
+            ious_L = torch.stack([sums.of_ious_L for sums in of_images]).sum(dim=0)
+            counts_I2 = ious_L.new_tensor([(sums.pairs, sums.masks) for sums in of_images])
+            pairs, masks = averaged_over_workers(counts_I2.sum(dim=0)).clamp(min=1)
+            losses_L5 = torch.cat((pairs_L4 / pairs, ious_L[:, None] / masks), dim=1)
         of = self.config
         weights_5 = losses_L5.new_tensor([of.mask_weight, of.dice_weight, of.box_weight, of.giou_weight, of.iou_weight])
         total = (losses_L5 * weights_5).sum()
@@ -105,25 +111,30 @@ class PromptCriterion:
         mask_L, dice_L, box_L, giou_L, iou_L = losses_L5.unbind(dim=1)
         return PromptLosses(mask_L, dice_L, box_L, giou_L, iou_L, total)
 
-    def _of_image(self, predicted: _Image, targets: PromptTargets, at: LossPoints) -> Tensor:
-        """(L, M, 5): the losses of the matched pairs."""
+    def _of_image(self, predicted: _Image, targets: PromptTargets, at: LossPoints) -> _Sums:
         masks_NHW = targets.masks.masks_NHW
         loss_points_K2 = torch.cat((at.candidates_K2, at.uniform_K2))
         targets_NK = sample_planes(masks_NHW, torch.cat((at.matching_K2, loss_points_K2)))
         matching_NK, loss_NK = targets_NK.tensor_split((len(at.matching_K2),), dim=1)
         boxes_N4 = boxes_of_masks(masks_NHW)
         pairs = self._pairs(predicted, targets.target_PT, matching_NK, at.matching_K2, boxes_N4)
+        matched = (slice(None), pairs.prompt_M, pairs.query_M)
 
-        embeddings_LMC = predicted.embeddings_LPQC[:, pairs.prompt_M, pairs.query_M]
-        wanted_MK = loss_NK[pairs.target_M]
-        layers = [wanted_MK] * len(embeddings_LMC)
+        embeddings_LMC = predicted.embeddings_LPQC[matched]
+        layers = [loss_NK[pairs.target_M]] * len(embeddings_LMC)
         losses_LM2 = product_losses(embeddings_LMC, sample_planes(predicted.features_Chw, loss_points_K2), layers, at)
-        measured_LM = measured_iou(embeddings_LMC, predicted.features_Chw, masks_NHW, pairs.target_M)
+        measured_LPQ = measured_ious(predicted.embeddings_LPQC, predicted.features_Chw, targets, pairs)
         if self.config.drop_iou:
-            losses_LM2 = losses_LM2 * (measured_LM > self.config.drop_iou)[..., None]
-        boxes_LM2 = box_losses(predicted.boxes_LPQ4[:, pairs.prompt_M, pairs.query_M], boxes_N4[pairs.target_M])
-        error_LM = predicted.ious_LPQ[:, pairs.prompt_M, pairs.query_M] - measured_LM
-        return torch.cat((losses_LM2, boxes_LM2, error_LM.square()[..., None]), dim=2)
+            losses_LM2 = losses_LM2 * (measured_LPQ[matched] > self.config.drop_iou)[..., None]
+        boxes_LM2 = box_losses(predicted.boxes_LPQ4[matched], boxes_N4[pairs.target_M])
+        asked_P = (targets.target_PT >= 0).any(dim=1)
+        errors_LAQ = (predicted.ious_LPQ - measured_LPQ)[:, asked_P].square()
+        return _Sums(
+            of_pairs_L4=torch.cat((losses_LM2, boxes_LM2), dim=2).sum(dim=1),
+            of_ious_L=errors_LAQ.sum(dim=(1, 2)),
+            pairs=len(pairs),
+            masks=errors_LAQ[0].numel(),
+        )
 
     @torch.no_grad()
     def _pairs(
@@ -163,22 +174,64 @@ def box_losses(boxes: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measured_iou(embeddings_LMC: Tensor, features_Chw: Tensor, masks_NHW: Tensor, target_M: Tensor) -> Tensor:
-    """The IoU that predicted masks have with their targets, over all cells of a prediction.
+def measured_ious(embeddings_LPQC: Tensor, features_Chw: Tensor, targets: PromptTargets, pairs: PromptPairs) -> Tensor:
+    """The IoU that predicted masks have with what was meant, over all cells of a prediction.
 
     Args:
-        embeddings_LMC: float32: mask embeddings.
+        embeddings_LPQC: float32: mask embeddings.
         features_Chw: float32: the mask features.
-        masks_NHW: bool or 0/1: the targets of the image.
-        target_M: int64: that of each embedding.
+        targets: What the prompts of the image mean.
+        pairs: What the masks were matched with.
 
     Returns:
-        float32 (L, M) in [0, 1].
+        float32 (L, P, Q) in [0, 1]: of a matched mask that with its target, of another the highest with any target of
+        its prompt, and 0 where the prompt means nothing.
     """
-    centres_K2 = cell_centres((features_Chw.shape[1], features_Chw.shape[2]), masks_NHW.device)
-    wanted_MK = sample_planes(masks_NHW, centres_K2)[target_M]
+    P, Q = embeddings_LPQC.shape[1:3]
+    centres_K2 = cell_centres((features_Chw.shape[1], features_Chw.shape[2]), features_Chw.device)
+    targets_NK = sample_planes(targets.masks.masks_NHW, centres_K2)
+    if not len(targets_NK):
+        return embeddings_LPQC.new_zeros(embeddings_LPQC.shape[:3])
+    place_PQT = targets.target_PT.clamp(min=0)[:, None].expand(-1, Q, -1)
     features_CK = features_Chw.flatten(1)
-    return torch.stack([soft_iou(embeddings_MC @ features_CK, wanted_MK) for embeddings_MC in embeddings_LMC])
+    layers = []
+    for embeddings_PQC in embeddings_LPQC:
+        iou_PQN = pairwise_iou(embeddings_PQC.flatten(0, 1) @ features_CK, targets_NK).view(P, Q, -1)
+        iou_PQT = iou_PQN.gather(2, place_PQT) * (targets.target_PT >= 0)[:, None]
+        iou_PQ = iou_PQT.amax(dim=2)
+        iou_PQ[pairs.prompt_M, pairs.query_M] = iou_PQN[pairs.prompt_M, pairs.query_M, pairs.target_M]
+        layers.append(iou_PQ)
+    return torch.stack(layers)
+
+
+def pairwise_iou(logits_QK: Tensor, targets_NK: Tensor) -> Tensor:
+    """Intersection over union of every prediction (logits above 0) with every target.
+
+    Args:
+        logits_QK: Mask logits at cells.
+        targets_NK: float32 in [0, 1]: what share of each cell the target covers.
+
+    Returns:
+        float32 (Q, N); 0 where both are empty.
+
+    Example:
+        >>> pairwise_iou(torch.tensor([[1.0, 1.0, -1.0]]), torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])).tolist()
+        [[0.5, 0.0]]
+    """
+    inside_QK = (logits_QK > 0).to(targets_NK.dtype)
+    overlap_QN = inside_QK @ targets_NK.T
+    union_QN = inside_QK.sum(dim=1)[:, None] + targets_NK.sum(dim=1) - overlap_QN
+    return overlap_QN / union_QN.clamp(min=torch.finfo(union_QN.dtype).tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """The losses of one image, summed: mask, dice, box and generalised IoU over pairs, predicted IoU over masks."""
+
+    of_pairs_L4: Tensor
+    of_ious_L: Tensor
+    pairs: int
+    masks: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.metadata
 import os
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -72,9 +73,23 @@ def test_the_console_script_is_a_function(metadata):
 
 def test_extras(metadata):
     extras = metadata["extras_require"]
-    assert {"crf", "hf", "parquet", "ray", "dev"} <= extras.keys()
-    for name in ("crf", "hf", "parquet", "ray"):
+    assert {"crf", "hf", "parquet", "ray", "ray-train", "train", "dev"} == extras.keys()
+    for name in extras:
         assert set(extras[name]) <= set(extras["dev"]), "the tests need every extra"
+
+
+def test_extras_that_are_named_exist(metadata):
+    texts = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")]
+    texts += [p for top in ("dico", "training", "tools") for p in (REPOSITORY / top).rglob("*.py")]
+    command = re.compile(r"(?:pip install.*'\.|divide-and-conquer)\[([\w,-]+)\]")
+    named = {
+        (name, path.name)
+        for path in texts
+        for extras in command.findall(path.read_text(encoding="utf-8"))
+        for name in extras.split(",")
+    }
+    assert {"hf", "ray", "ray-train", "train"} <= {name for name, _ in named}
+    assert [(name, where) for name, where in named if name not in metadata["extras_require"]] == []
 
 
 def test_licence_and_version(metadata):

@@ -62,10 +62,12 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "postprocess": {"config", "samples"},
         "predictor": {"config", "samples", "postprocess"},
         "trained": {"config", "models", "predictor"},
+        "objectives": {"config", "samples", "prompts", "data", "engine", "models"},
         "fusion": {"config"},
         "rounds": {"fusion", "records"},
         "build": {
-            "config", "records", "samples", "data", "models", "engine", "evaluation", "postprocess", "predictor"
+            "config", "records", "samples", "data", "models", "objectives", "engine", "evaluation", "postprocess",
+            "predictor",
         },
         "__init__": set(),
     },

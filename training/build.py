@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,26 +14,24 @@ from torch import nn
 
 from dico.atomic import atomic_file
 from dico.config_loading import to_plain
-from training.config import LossConfig, TrainConfig
+from training.config import TrainConfig
 from training.data.catalog import locate, open_source, open_sources
 from training.data.loader import TrainLoader
 from training.data.mapper import Mapper
-from training.data.randomness import Purpose, generator
 from training.engine import comm
 from training.engine.checkpoint import Checkpoints
 from training.engine.hooks import CheckpointHook, EvaluationHook, resume_from
 from training.engine.metrics import METRICS, MetricsFile
 from training.engine.optim import build_optimiser
 from training.engine.run_log import Line, LogHook, ProgressLine, tensorboard
-from training.engine.trainer import Hook, Objective, Trainer
+from training.engine.trainer import Hook, Trainer
 from training.evaluation.coco import CocoEvaluator
 from training.evaluation.report import CocoReport
-from training.models.checkpoints import load_backbone, load_weights
-from training.models.criterion import Criterion
-from training.models.points import LossPoints, draw_points
+from training.models.checkpoints import AnyModel, load_backbone, load_weights
+from training.models.promptable import PromptableModel
 from training.models.whole_image import WholeImageModel
+from training.objectives import build_objective
 from training.predictor import Predictor
-from training.samples import Batch, Losses
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +59,16 @@ def train(config: TrainConfig, *, resume: bool) -> bool:
 
         run = partial(run_with_detectron2, output=Path(config.output), log_every=config.log_every)
     trainer = build_trainer(config, resume=resume)
+    output = Path(config.output)
     if comm.is_main():
         with atomic_file(Path(config.output) / "config.yaml") as temporary:
             # JSON is YAML, and what is in checkpoints.
             temporary.write_text(json.dumps(to_plain(config), indent=2) + "\n", encoding="utf-8")
-    return run(trainer)
+    finished = run(trainer)
+    if comm.is_main():
+        said = "done: the model is %s" if finished else "stopped; --resume goes on from %s"
+        log.info(said, Checkpoints(output, {}, keep=1).last())
+    return finished
 
 
 def train_attempt(attempt: int, *, config: TrainConfig, resume: bool) -> int:
@@ -105,9 +108,12 @@ def register_with_detectron2(config: TrainConfig, *, name: str = "WholeImageSegm
 
     Raises:
         ImportError: when detectron2 is not installed.
-        ValueError, FileNotFoundError: when a data set is not there.
+        ValueError, FileNotFoundError: when a data set is not there, or the model is one that has to be asked.
     """
     from training.engine.detectron2 import MetaArchitecture, register_model, register_source
+
+    if config.task != "whole_image":
+        raise ValueError(f"task must be whole_image: detectron2's tools give a model images alone; got {config.task}")
 
     def build(cfg: Any) -> nn.Module:
         model = build_model(config)
@@ -122,24 +128,35 @@ def register_with_detectron2(config: TrainConfig, *, name: str = "WholeImageSegm
 def build_trainer(config: TrainConfig, *, resume: bool) -> Trainer:
     """The trainer of this process; arguments and errors as for :func:`train`."""
     output = Path(config.output)
-    checkpoints = Checkpoints(output, to_plain(config), keep=config.keep_checkpoints)
+    device = choose_device(config.device)
+    # What is quickly found to be wrong comes first.
+    loader = build_loader(config)
+    contents = loader.source.contents()
+    plain = to_plain(config)
+    checkpoints = Checkpoints(
+        output, {**plain, "data": {**plain["data"], "contents": contents}}, keep=config.keep_checkpoints
+    )
     if not resume:
         checkpoints.require_none()
-    model = build_model(config).to(choose_device(config.device))
+    evaluators = build_evaluators(config)
+    model = build_model(config).to(device)
     metrics = MetricsFile(output / METRICS)
     tell: list[Callable[[Line], None]] = []
     if comm.is_main():
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        log.info("%s from %s; %s weights on %s", contents, loader.source.name, f"{parameters:,}", device)
         tell = [ProgressLine(config.optim.steps), *tensorboard(output)]
     hooks: list[Hook] = [
         LogHook(metrics, every=config.log_every, tell=tell),
         CheckpointHook(checkpoints, every=config.checkpoint_every),
     ]
-    if config.evaluation.data:
-        hooks.append(EvaluationHook(build_evaluation(config, model), metrics, every=config.evaluation.every))
+    if evaluators:
+        measure = build_measure(config, model, evaluators)
+        hooks.append(EvaluationHook(measure, metrics, every=config.evaluation.every))
     trainer = Trainer(
         model,
         build_objective(config),
-        build_loader(config),
+        loader,
         build_optimiser(model, config.optim),
         config.optim,
         seed=config.seed,
@@ -150,20 +167,28 @@ def build_trainer(config: TrainConfig, *, resume: bool) -> Trainer:
     return trainer
 
 
-def build_model(config: TrainConfig) -> WholeImageModel:
-    """The model that training starts from, on the CPU; its random weights depend on the seed alone.
+def build_model(config: TrainConfig) -> AnyModel:
+    """The model of the task that training starts from, on the CPU; its random weights depend on the seed alone.
 
     Raises:
         CheckpointError: when the weights that it is to start from cannot be read or are of another architecture.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = WholeImageModel(config.model)
+        promptable = config.task == "promptable"
+        model: AnyModel = PromptableModel(config.promptable) if promptable else WholeImageModel(config.model)
     if config.weights:
-        load_weights(model, config.weights)
+        report = load_weights(model, config.weights)
+        log.info("model: %d weights from %s", len(report.loaded), config.weights)
     elif config.backbone_weights:
         report = load_backbone(model, config.backbone_weights)
         log.info("backbone: %d weights from %s", len(report.loaded), config.backbone_weights)
+    elif model.config.backbone == "resnet50" and model.config.resnet.frozen_norm:
+        log.warning(
+            "resnet50 starts from random weights, and its norms are frozen as they are: give backbone_weights or "
+            "weights, or set %s.resnet.frozen_norm=false",
+            model.config.SECTION,
+        )
     return model
 
 
@@ -191,27 +216,13 @@ def build_loader(config: TrainConfig) -> TrainLoader:
     )
 
 
-def build_objective(config: TrainConfig) -> Objective:
-    """What training lowers: the losses at points that are drawn for each image from the seed and its position."""
-    criterion = Criterion(config.loss)
-
-    def objective(model: nn.Module, batch: Batch) -> Losses:
-        output = model(batch.images_BCHW, sizes_hw=batch.sizes_hw, deep_supervision=True)
-        points = [_points(config.loss, config.seed, position) for position in batch.positions]
-        return criterion.at_points(output, batch.targets, points)
-
-    return objective
-
-
-def build_evaluation(config: TrainConfig, model: nn.Module) -> Callable[[], dict[str, float]]:
-    """What measures a model on the data sets of ``config.evaluation``; every process takes its share of the images.
+def build_measure(
+    config: TrainConfig, model: nn.Module, evaluators: Sequence[CocoEvaluator]
+) -> Callable[[], dict[str, float]]:
+    """What measures a model; every process takes its share of the images.
 
     The reports are written into ``config.output`` as ``<data set>.json``, over those of before.
-
-    Raises:
-        ValueError, FileNotFoundError: when a data set is not there, or has no annotations in COCO's format.
     """
-    evaluators = build_evaluators(config)
 
     def measure() -> dict[str, float]:
         predict = Predictor(model, config.inference, device=next(model.parameters()).device)
@@ -230,7 +241,15 @@ def build_evaluation(config: TrainConfig, model: nn.Module) -> Callable[[], dict
 
 
 def build_evaluators(config: TrainConfig) -> list[CocoEvaluator]:
-    """An evaluator of each data set of ``config.evaluation``."""
+    """An evaluator of each data set of ``config.evaluation``.
+
+    Raises:
+        ValueError, FileNotFoundError: when a data set is not there, or has no annotations in COCO's format.
+    """
+    if config.evaluation.data and config.task != "whole_image":
+        raise ValueError(
+            "evaluation.data must be empty for task=promptable; measure its model with tools/evaluate.py --task point"
+        )
     evaluators = []
     for name in config.evaluation.data:
         found = locate(name)
@@ -253,7 +272,13 @@ def build_evaluators(config: TrainConfig) -> list[CocoEvaluator]:
 def device_type(name: str) -> str:
     """``cuda``, ``mps`` or ``cpu`` for the ``device`` of a configuration; ``auto`` takes a GPU where there is one."""
     if name != "auto":
-        return torch.device(name).type
+        try:
+            kind = torch.device(name).type
+        except RuntimeError as error:
+            raise ValueError(f"device must be auto, cpu, cuda or mps, got {name!r}") from error
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"device={name} needs a GPU, and torch finds none here; device=cpu does without")
+        return kind
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
@@ -269,11 +294,6 @@ def choose_device(name: str) -> torch.device:
     device = torch.device("cuda", torch.device(name).index if ":" in name else comm.local_rank())
     torch.cuda.set_device(device)
     return device
-
-
-def _points(config: LossConfig, seed: int, position: int) -> LossPoints:
-    drawn = int(generator(seed, position, Purpose.POINTS).integers(2**63))
-    return draw_points(config, torch.Generator().manual_seed(drawn))
 
 
 def _write(report: dict[str, Any], path: Path) -> None:

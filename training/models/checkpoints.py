@@ -14,16 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dico.atomic import atomic_file, atomic_folder
-from training.config import ModelConfig
+from training.config import PixelConfig
 from training.models.architecture import BACKBONE, infer_backbone, infer_config
 from training.models.checkpoint_files import CheckpointError, read_state
 from training.models.detectron2_names import from_detectron2, to_detectron2
 from training.models.hugging_face import hugging_face_config, require_supported
+from training.models.promptable import PromptableModel
+from training.models.recorded import recorded_model
 from training.models.whole_image import WholeImageModel
+
+AnyModel = WholeImageModel | PromptableModel
+"""A model of either task."""
 
 # Computed from the configuration, counted in training, part of the loss, or of a classifier that came with a backbone.
 _NO_WEIGHT = re.compile(
@@ -38,7 +43,9 @@ _TORCHVISION = (
     (r"(layer\d\.\d+)\.downsample\.0\.(.*)", r"\1.shortcut.\2"),
     (r"(layer\d\.\d+)\.downsample\.1\.(.*)", r"\1.shortcut.norm.\2"),
 )
-_OTHER_PARTS = ("model.", "class_predictor.", "sem_seg_head.")
+_OTHER_PARTS = ("model.", "class_predictor.", "sem_seg_head.", "prompt_encoder.", "prompt_decoder.")
+SHOWN = 10
+"""A message names at most so many weights of a kind."""
 _FRESH_NORMS = f"{BACKBONE}hidden_states_norms."
 
 
@@ -58,7 +65,9 @@ class LoadReport:
 
 
 def load_model(path: Path | str) -> WholeImageModel:
-    """The model that a checkpoint is of, in evaluation mode, its configuration read from the weights' shapes.
+    """The model that a checkpoint is of, in evaluation mode.
+
+    Its configuration is the one in the checkpoint, where our training wrote it; else it is read from the weights' shapes.
 
     Args:
         path: As for :func:`load_weights`.
@@ -71,14 +80,14 @@ def load_model(path: Path | str) -> WholeImageModel:
     """
     state, left_out = _read_ours(Path(path))
     try:
-        model = WholeImageModel(infer_config(state))
+        model = WholeImageModel(recorded_model(Path(path)) or infer_config(state))
         _load(model, state, left_out)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return model.eval()
 
 
-def load_weights(model: WholeImageModel, path: Path | str) -> LoadReport:
+def load_weights(model: AnyModel, path: Path | str) -> LoadReport:
     """Sets all weights of a model.
 
     Args:
@@ -100,7 +109,7 @@ def load_weights(model: WholeImageModel, path: Path | str) -> LoadReport:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def load_backbone(model: WholeImageModel, path: Path | str) -> LoadReport:
+def load_backbone(model: AnyModel, path: Path | str) -> LoadReport:
     """Sets the weights of a model's backbone, as training starts from them.
 
     Args:
@@ -140,7 +149,8 @@ def save_hugging_face(model: WholeImageModel, folder: Path | str) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_folder(Path(folder)) as temporary:
         (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_file(state, temporary / "model.safetensors", metadata={"format": "pt"})
+        # Its own way to write a file makes one that nobody else may read.
+        (temporary / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
 
 
 def save_detectron2(model: WholeImageModel, path: Path | str) -> None:
@@ -206,7 +216,7 @@ def _alone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _load(
-    model: WholeImageModel,
+    model: AnyModel,
     state: Mapping[str, Tensor],
     left_out: list[str],
     *,
@@ -225,13 +235,18 @@ def _load(
     }
     if any(lists.values()):
         reasons = [*_differences(state, model.config)]
-        reasons += [f"{len(names)} {kind}: {', '.join(sorted(names))}" for kind, names in lists.items() if names]
+        reasons += [f"{len(names)} {kind}: {_some(names)}" for kind, names in lists.items() if names]
         raise CheckpointError(f"the weights do not fit the model; {'; '.join(reasons)}")
     model.load_state_dict(dict(state), strict=False)
     return LoadReport(tuple(sorted(state)), tuple(left_out), tuple(sorted(fresh)))
 
 
-def _differences(state: Mapping[str, Tensor], config: ModelConfig) -> list[str]:
+def _some(names: Set[str]) -> str:
+    shown = sorted(names)[:SHOWN]
+    return ", ".join(shown) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _differences(state: Mapping[str, Tensor], config: PixelConfig) -> list[str]:
     """In words, how the architecture that the weights have differs from the configured one, where that can be said."""
     try:
         has_decoders = "class_predictor.weight" in state
@@ -239,5 +254,6 @@ def _differences(state: Mapping[str, Tensor], config: ModelConfig) -> list[str]:
     except CheckpointError as error:
         return [str(error)]
     wanted = dataclasses.asdict(config)
-    names = [name for name in found if not isinstance(wanted[name], dict) and not name.startswith("pixel_")]
-    return [f"they are of model.{n}={found[n]}, here it is {wanted[n]}" for n in names if found[n] != wanted[n]]
+    names = [n for n in found if n in wanted and not isinstance(wanted[n], dict) and not n.startswith("pixel_")]
+    section = config.SECTION
+    return [f"they are of {section}.{n}={found[n]}, here it is {wanted[n]}" for n in names if found[n] != wanted[n]]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import torch
 from dico.config_loading import to_plain
 from training.config import InferenceConfig, load_train_config
 from training.models.checkpoints import load_model
+from training.models.recorded import recorded_config
 from training.predictor import Predictor
 
 SECTION = "inference."
@@ -89,14 +88,5 @@ def sha256_of(path: Path) -> str:
 
 
 def _recorded_inference(path: Path) -> Mapping[str, Any]:
-    """The section of the configuration in a checkpoint of our training; empty for any other file."""
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        return {}
-    try:
-        # Mapped: what is not looked at, such as the state of the optimiser, is not read.
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError):
-        return {}  # written by others, who put more into a checkpoint than plain values
-    config = held.get("config") if isinstance(held, Mapping) else None
-    section = config.get("inference") if isinstance(config, Mapping) else None
+    section = recorded_config(path).get("inference")
     return section if isinstance(section, Mapping) else {}

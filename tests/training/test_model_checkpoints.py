@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dico.config_loading import to_plain
 from tests.training.mask2former import SMALL, SMALL_CONFIGS, oracle, saved, shaken
 from training.config import ModelConfig, TinyConfig
 from training.models.architecture import BACKBONE
@@ -136,6 +137,32 @@ def test_our_own_files_and_other_numbers_of_points(tmp_path):
     target = fresh(replace(TINY, encoder_points=3), seed=2)
     load_weights(target, tmp_path / "model_0000003.pth")
     assert_same(weights(target), weights(model))
+
+
+@pytest.mark.parametrize(
+    "said", [{"encoder_points": 2}, {"encoder_points": 8}, {"encoder_layers": 0}, {"pixel_mean": (0.0, 0.0, 0.0)}]
+)
+def test_what_shapes_do_not_tell_is_in_our_own_files(said, tmp_path):
+    model = fresh(replace(TINY, **said))
+    torch.save({"model": model.state_dict(), "config": {"model": to_plain(model.config)}}, tmp_path / "a.pth")
+    image_B3HW = torch.randint(256, (1, 3, 64, 96), dtype=torch.uint8)
+    found = load_model(tmp_path / "a.pth")(image_B3HW)
+    assert torch.equal(found.embeddings_LBQC, model(image_B3HW).embeddings_LBQC)
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ({"task": "promptable", "model": {}}, "of task=promptable, and must be of task=whole_image"),
+        ({"model": {"wings": 2}}, r"the configuration in it is not known here: unknown .* 'model\.wings'"),
+        ({"model": {"queries": 0}}, r"not known here: model\.queries must be at least 1"),
+        ({"model": {"backbone": "resnet50"}}, "the weights do not fit the model"),
+    ],
+)
+def test_a_configuration_in_a_file_that_does_not_fit(config, complaint, tmp_path):
+    torch.save({"model": fresh(TINY).state_dict(), "config": config}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=complaint):
+        load_model(tmp_path / "a.pth")
 
 
 class Evil:

@@ -67,7 +67,7 @@ class LoadReport:
 def load_model(path: Path | str) -> WholeImageModel:
     """The model that a checkpoint is of, in evaluation mode.
 
-    Its configuration is the one in the checkpoint, where our training wrote it; else it is read from the weights' shapes.
+    Its configuration is that in the checkpoint, where our training wrote it; else it is read from the weights' shapes.
 
     Args:
         path: As for :func:`load_weights`.

@@ -64,6 +64,12 @@ def test_more_digits_than_a_name_has_are_in_order(tmp_path):
     assert names(tmp_path) == ["last_checkpoint", "model_10000000.pth", "model_10000001.pth"]
 
 
+def test_one_that_was_just_written_stays_beside_later_ones(tmp_path):
+    written(tmp_path, 10, 20, 30, keep=3)
+    checkpoints = written(tmp_path, 15, keep=2)  # as after going back to 10
+    assert checkpoints.load(checkpoints.last())[0].step == 15
+
+
 def test_other_files_stay(tmp_path):
     (tmp_path / "model_best.pth").write_text("mine")
     written(tmp_path, 1, 2, 3, keep=1)

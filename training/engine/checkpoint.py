@@ -94,7 +94,8 @@ class Checkpoints:
             ) from error
         # Only now: up to here, the name that was in the file had to be there.
         for old in self._numbered()[: -self._keep]:
-            old.unlink()
+            if old != path:  # a run that went back to an earlier checkpoint has later ones beside it
+                old.unlink()
         for torn in self.folder.glob(".model_*.pth.*.tmp"):  # of a run that was killed as it wrote
             torn.unlink()
         return path

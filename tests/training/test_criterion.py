@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -173,12 +174,12 @@ def test_predictions_that_are_not_finite_are_refused(what, masks):
 
 
 WORKER = """
-import sys, torch
+import json, sys, torch
 from tests.training.test_criterion import shared_gradient
 torch.set_num_threads(1)
-rank, store = int(sys.argv[1]), sys.argv[2]
+rank, store, masks = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-gradients = shared_gradient([rank])
+gradients = shared_gradient([rank], masks)
 for gradient in gradients:
     torch.distributed.all_reduce(gradient)
 if rank == 0:
@@ -187,9 +188,9 @@ torch.distributed.destroy_process_group()
 """
 
 
-def shared_gradient(images):
+def shared_gradient(images, masks):
     """The gradient with regard to two tensors that shift all predictions, as a network's weights do."""
-    output, (targets, points) = predictions(layers=2, images=2, queries=8, size_hw=(8, 12)), batch([9, 1])
+    output, (targets, points) = predictions(layers=2, images=2, queries=8, size_hw=(8, 12)), batch(masks)
     shifts = (torch.zeros(2, requires_grad=True), torch.zeros(output.embeddings_LBQC.shape[3], requires_grad=True))
     chosen = dataclasses.replace(
         output,
@@ -201,11 +202,13 @@ def shared_gradient(images):
     return torch.autograd.grad(losses.total, shifts)
 
 
-def test_two_workers_have_the_gradient_of_one(tmp_path):
+@pytest.mark.parametrize("masks", [[9, 1], [1, 0]])
+def test_two_workers_have_the_gradient_of_one(tmp_path, masks):
     command = [sys.executable, "-c", WORKER]
     root = Path(__file__).resolve().parent.parent.parent
-    workers = [subprocess.Popen([*command, str(rank), str(tmp_path / "store")], cwd=root) for rank in range(2)]
+    given = [str(tmp_path / "store"), json.dumps(masks)]
+    workers = [subprocess.Popen([*command, str(rank), *given], cwd=root) for rank in range(2)]
     assert [worker.wait() for worker in workers] == [0, 0]
     together = torch.load(tmp_path / "store.gradients", weights_only=True)
-    for ours, expected in zip(together, shared_gradient([0, 1]), strict=True):
+    for ours, expected in zip(together, shared_gradient([0, 1], masks), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)

@@ -99,7 +99,7 @@ class Criterion:
             class_sum_L, class_weight_L = class_loss(class_logits_LBQ2, matched_LBQ, self.config.no_object_weight)
             masks = class_weight_L.new_tensor([sum(map(len, targets))])
             masks, class_weight_L = averaged_over_workers(torch.cat((masks, class_weight_L))).tensor_split((1,))
-            masks = masks.clamp(min=1)
+            masks = masks.masked_fill(masks == 0, 1)
         class_L, mask_L, dice_L = class_sum_L / class_weight_L, mask_sum_L / masks, dice_sum_L / masks
         weights = self.config
         total = (weights.class_weight * class_L + weights.mask_weight * mask_L + weights.dice_weight * dice_L).sum()

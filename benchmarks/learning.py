@@ -100,7 +100,8 @@ def label_pool(images: Path, every: int, output: Path, workers: int | None) -> N
 def of_model(config: TrainConfig, name: str, data: Path, *, weights: str) -> EvalReport:
     """The figures of a model on a dev set; without weights it is as it was before training."""
     evaluation = EvaluationConfig(data=(str(data / "dev" / ANNOTATIONS[name]),), max_dets=(BUDGET,))
-    (report,) = evaluate(replace(config, weights=weights, evaluation=evaluation))
+    backbone = "" if weights else config.backbone_weights
+    (report,) = evaluate(replace(config, weights=weights, backbone_weights=backbone, evaluation=evaluation))
     return report.figures
 
 

@@ -81,7 +81,7 @@ def _evaluate(config: TrainConfig) -> int:
     weights = config.weights or Checkpoints(Path(config.output), {}, keep=1).last()
     if weights is None:
         raise FileNotFoundError(f"{config.output} has no checkpoint to evaluate; name one with weights=FILE")
-    for report in evaluate(replace(config, weights=str(weights))):
+    for report in evaluate(replace(config, weights=str(weights), backbone_weights="")):
         print(report.table())
     return 0
 

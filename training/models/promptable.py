@@ -113,7 +113,10 @@ class PromptableModel(Segmenter):
                 f"got {len(prompts.kind_BP)}"
             )
         answers = self.prompt_decoder(
-            self.prompt_encoder(prompts), prompts.boxes_BP4, features.values, every_layer=every_layer
+            self.prompt_encoder(prompts, features.mask_features_BChw),
+            prompts.boxes_BP4,
+            features.values,
+            every_layer=every_layer,
         )
         return PromptOutput(
             answers.embeddings_LBPQC, answers.ious_LBPQ, answers.boxes_LBPQ4, features.mask_features_BChw

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.config import LossConfig, TrainConfig
 from training.data.corrections import corrected_from, with_corrections
@@ -19,7 +19,7 @@ from training.engine.trainer import Objective
 from training.models.criterion import Criterion
 from training.models.points import LossPoints, draw_points
 from training.models.prompt_criterion import PromptCriterion, PromptLosses
-from training.prompts import Answer, Prompts
+from training.prompts import Answer, PromptOutput, Prompts
 from training.samples import Batch, Losses
 
 
@@ -86,9 +86,25 @@ def corrected(asked: Sequence[Asked], batch: Batch, answer: Answer, config: Trai
             for image, (of_image, targets, size_hw, rng) in enumerate(
                 zip(corrected, batch.targets, batch.sizes_hw, drawn, strict=True)
             ):
-                logits_PQhw = output.mask_logits(image)
-                corrected[image] = with_corrections(of_image, targets, logits_PQhw, size_hw, rng, first=first)
+                shown_Phw = best_masks(output, image)
+                corrected[image] = with_corrections(of_image, targets, shown_Phw, size_hw, rng, first=first)
     return corrected
+
+
+def best_masks(output: PromptOutput, image: int) -> Tensor:
+    """The mask of each prompt that the model thinks best, which is what a user is shown first.
+
+    Args:
+        output: What the model predicts.
+        image: Which image of the batch.
+
+    Returns:
+        Float (P, h, w): above 0 where the mask is.
+    """
+    best_P = output.ious_LBPQ[-1, image].argmax(dim=1)
+    embeddings_PC = output.embeddings_LBPQC[-1, image, torch.arange(len(best_P), device=best_P.device), best_P]
+    features_Chw = output.features_BChw[image]
+    return (embeddings_PC @ features_Chw.flatten(1)).view(-1, *features_Chw.shape[1:])
 
 
 def loss_points(config: LossConfig, seed: int, batch: Batch) -> list[LossPoints]:

@@ -8,7 +8,7 @@ import torch
 
 from tests.training.drawn_targets import boxes
 from training.config import PromptConfig
-from training.data.corrections import corrected_from, grid_pixels, nearest_answers, with_corrections
+from training.data.corrections import corrected_from, grid_pixels, with_corrections
 from training.data.prompts import draw_prompts
 from training.prompts import NEGATIVE, PADDING, POSITIVE
 from training.samples import Targets
@@ -21,14 +21,14 @@ def start(masks_NHW, config=CONFIG, seed=0):
     return draw_prompts(Targets(masks_NHW), config, np.random.default_rng(seed))
 
 
-def correct(asked, masks_NHW, logits_PQhw, *, size_hw=SIZE, seed=0, first=0):
+def correct(asked, masks_NHW, logits_Phw, *, size_hw=SIZE, seed=0, first=0):
     rng = np.random.default_rng(seed)
-    return with_corrections(asked, Targets(masks_NHW), logits_PQhw, size_hw, rng, first=first)
+    return with_corrections(asked, Targets(masks_NHW), logits_Phw, size_hw, rng, first=first)
 
 
 def full_size(masks_PHW):
-    """One answer to each prompt, a cell for every pixel."""
-    return torch.where(masks_PHW.bool(), 5.0, -5.0)[:, None]
+    """Answers to the prompts, a cell for every pixel."""
+    return torch.where(masks_PHW.bool(), 5.0, -5.0)
 
 
 def pixel(point_2):
@@ -77,13 +77,10 @@ def test_every_wrong_pixel_is_as_likely():
     assert all(900 < count < 1100 for count in counts.values())
 
 
-def test_the_nearest_of_the_answers_is_corrected():
+def test_a_right_answer_is_not_corrected():
     masks_NHW = boxes(6, SIZE)
     asked = start(masks_NHW)
-    right_PHW = masks_NHW[asked.targets(1)[:, 0]]
-    wrong = full_size(boxes(20, SIZE, seed=7))
-    logits_PQhw = torch.cat((wrong, full_size(right_PHW), -wrong), dim=1)
-    corrected = correct(asked, masks_NHW, logits_PQhw)
+    corrected = correct(asked, masks_NHW, full_size(masks_NHW[asked.targets(1)[:, 0]]))
     assert corrected.labels_PK[:, 1].eq(PADDING).all() and corrected.points_PK2[:, 1].eq(0).all()
     assert torch.equal(corrected.fits_PN, asked.fits_PN)
 
@@ -125,7 +122,7 @@ def test_coarse_answers_are_compared_at_pixels_of_their_cells():
     logits_hw[2:4, 4] = 5.0  # the left half
     clicked = set()
     for seed in range(30):
-        corrected = correct(asked, masks_NHW, logits_hw.expand(200, 1, -1, -1), seed=seed)
+        corrected = correct(asked, masks_NHW, logits_hw.expand(200, -1, -1), seed=seed)
         assert corrected.labels_PK[:, 1].eq(POSITIVE).all()
         clicked |= set(map(pixel, corrected.points_PK2[:, 1]))
     assert clicked <= {(x, y) for x in range(20, 24) for y in range(8, 16)} and len(clicked) > 16
@@ -151,16 +148,6 @@ def test_only_the_generator_decides():
 )
 def test_rounds_are_for_ever_fewer_prompts(options, rounds):
     assert list(corrected_from(PromptConfig(**options))) == rounds
-
-
-def test_the_nearest_answer_has_the_highest_iou():
-    meant_Phw = boxes(4, SIZE)
-    answers_PQhw = torch.stack([boxes(5, SIZE, seed=seed) for seed in range(4)])
-    for answer_hw, answers_Qhw, meant_hw in zip(
-        nearest_answers(answers_PQhw, meant_Phw), answers_PQhw, meant_Phw, strict=True
-    ):
-        ious = [(a & meant_hw).sum() / (a | meant_hw).sum() for a in answers_Qhw]
-        assert torch.equal(answer_hw, answers_Qhw[int(np.argmax(ious))])
 
 
 @pytest.mark.parametrize(("cells", "pixels"), [(8, 32), (5, 32), (32, 32), (7, 100)])

@@ -43,7 +43,7 @@ def learn(samples, *, steps, more=()):
 
 @torch.no_grad()
 def scores(model, samples, *, box_share=0.0, prompts=20):
-    """(targets,) the IoU of each target with the best of the six masks; (prompts,) that of the mask of highest score."""
+    """(targets,) the IoU of each target with the best of the six masks; (prompts,) that of the one of highest score."""
     batch, best, top = collate(samples), [], []
     config = PromptConfig(per_image=prompts, box_share=box_share)
     asked = [draw_prompts(t, config, np.random.default_rng(UNSEEN + i)) for i, t in enumerate(batch.targets)]

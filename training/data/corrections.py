@@ -1,14 +1,14 @@
 """Clicks that correct an answer: where the mask that was meant and the one that was given differ.
 
-Whoever clicks has one mask in mind, sees the answer that is nearest to it, and clicks what is missing or what is too
-much. The meant mask is the one of lowest rank among those that agree with all clicks so far. It agrees with the new
-click, too, so it stays the meant one; others that do not agree are no longer asked for.
+Whoever clicks has one mask in mind, sees an answer, and clicks what is missing in it or what is too much. The meant
+mask is the one of lowest rank among those that agree with all clicks so far. It agrees with the new click, too, so it
+stays the meant one; others that do not agree are no longer asked for.
 
-Source: Sofiiuk et al. 2021 (RITM), Sec. 3.3, and Kirillov et al. 2023 (Segment Anything), Sec. A, for clicks that are
-drawn uniformly from the whole error. Deviation: masks are compared on the grid of the prediction, about points that are
-drawn anew for every round, so every pixel can be clicked and no answer is enlarged to the size of the image.
+Source: Kirillov et al. 2023 (Segment Anything), Sec. A, for clicks that are drawn uniformly from the error of the
+answer that the model thinks best. Deviation: masks are compared on the grid of the prediction, at pixels that are drawn
+anew for every round, so every pixel can be clicked and no answer is enlarged to the size of the image.
 
-Axes: N masks of an image, P prompts, Q answers to a prompt, K points of a prompt, H W pixels, h w cells of an answer.
+Axes: N masks of an image, P prompts, K points of a prompt, H W pixels, h w cells of an answer.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def corrected_from(config: PromptConfig) -> Iterator[int]:
 def with_corrections(
     asked: Asked,
     targets: Targets,
-    logits_PQhw: Tensor,
+    logits_Phw: Tensor,
     size_hw: tuple[int, int],
     rng: np.random.Generator,
     *,
@@ -61,7 +61,7 @@ def with_corrections(
     Args:
         asked: All prompts of the image.
         targets: Its masks, in the padded frame.
-        logits_PQhw: Answers to the prompts from ``first`` on: above 0 where the mask is.
+        logits_Phw: The answers to the prompts from ``first`` on, one each: above 0 where the mask is.
         size_hw: Height and width of the image in the frame: nobody clicks its padding.
         rng: Of the image and the round.
         first: The prompts before this one stay as they are.
@@ -77,13 +77,13 @@ def with_corrections(
     labels_P = torch.full((P,), PADDING, dtype=torch.int64, device=device)
     fits_PN = asked.fits_PN.clone()
     if N and first < P:
-        y_h = grid_pixels(logits_PQhw.shape[2], H, offset_y, device)
-        x_w = grid_pixels(logits_PQhw.shape[3], W, offset_x, device)
+        y_h = grid_pixels(logits_Phw.shape[1], H, offset_y, device)
+        x_w = grid_pixels(logits_Phw.shape[2], W, offset_x, device)
         seen_hw = (y_h < size_hw[0])[:, None] & (x_w < size_hw[1])
         meant_P = asked.targets(1)[first:, 0]
         on_grid_Nhw = masks_NHW[:, y_h][:, :, x_w].bool()
         meant_Phw = on_grid_Nhw[meant_P.clamp(min=0)]
-        wrong_Phw = (nearest_answers(logits_PQhw > 0, meant_Phw) ^ meant_Phw) & seen_hw
+        wrong_Phw = ((logits_Phw > 0) ^ meant_Phw) & seen_hw
         column_P, row_P, area_P = nth_pixels(wrong_Phw, nth_P)
         x_P, y_P = x_w[column_P], y_h[row_P]
         clicked_NP = masks_NHW[:, y_P, x_P].bool()
@@ -98,22 +98,6 @@ def with_corrections(
         labels_PK=torch.cat((asked.labels_PK, labels_P[:, None]), dim=1),
         fits_PN=fits_PN,
     )
-
-
-def nearest_answers(answers_PQhw: Tensor, meant_Phw: Tensor) -> Tensor:
-    """Of the answers to each prompt the one that has the highest IoU with the mask that is meant.
-
-    Args:
-        answers_PQhw: bool.
-        meant_Phw: bool.
-
-    Returns:
-        bool (P, h, w).
-    """
-    shared_PQ = (answers_PQhw & meant_Phw[:, None]).sum(dim=(2, 3))
-    union_PQ = (answers_PQhw | meant_Phw[:, None]).sum(dim=(2, 3))
-    best_P = (shared_PQ / union_PQ.clamp(min=1)).argmax(dim=1)
-    return answers_PQhw[torch.arange(len(best_P), device=best_P.device), best_P]
 
 
 def grid_pixels(cells: int, pixels: int, offset: float, device: torch.device) -> Tensor:

@@ -141,18 +141,19 @@ def build_trainer(config: TrainConfig, *, resume: bool) -> Trainer:
     evaluators = build_evaluators(config)
     model = build_model(config).to(device)
     metrics = MetricsFile(output / METRICS)
-    tell: list[Callable[[Line], None]] = []
+    progress: list[Callable[[Line], None]] = []
+    boards: list[Callable[[Line], None]] = []
     if comm.is_main():
         parameters = sum(parameter.numel() for parameter in model.parameters())
         log.info("%s from %s; %s weights on %s", contents, loader.source.name, f"{parameters:,}", device)
-        tell = [ProgressLine(config.optim.steps), *tensorboard(output)]
+        progress, boards = [ProgressLine(config.optim.steps)], [*tensorboard(output)]
     hooks: list[Hook] = [
-        LogHook(metrics, every=config.log_every, tell=tell),
+        LogHook(metrics, every=config.log_every, tell=[*progress, *boards]),
         CheckpointHook(checkpoints, every=config.checkpoint_every),
     ]
     if evaluators:
         measure = build_measure(config, model, evaluators)
-        hooks.append(EvaluationHook(measure, metrics, every=config.evaluation.every))
+        hooks.append(EvaluationHook(measure, metrics, every=config.evaluation.every, tell=boards))
     trainer = Trainer(
         model,
         build_objective(config),

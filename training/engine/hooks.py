@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from training.engine import comm
 from training.engine.checkpoint import FINAL, Checkpoints
 from training.engine.metrics import MetricsFile
 from training.engine.resume import require_same_learning
+from training.engine.run_log import Line
 from training.engine.trainer import Hook, StepReport, Trainer
 
 log = logging.getLogger(__name__)
@@ -61,12 +62,21 @@ class EvaluationHook(Hook):
             are written.
         metrics: The log of the run.
         every: Steps between two measurements; 0 only at the end.
+        tell: Further ones who are told what is written, such as :class:`training.engine.run_log.TensorBoard`.
     """
 
-    def __init__(self, evaluate: Callable[[], dict[str, float]], metrics: MetricsFile, *, every: int) -> None:
+    def __init__(
+        self,
+        evaluate: Callable[[], dict[str, float]],
+        metrics: MetricsFile,
+        *,
+        every: int,
+        tell: Sequence[Callable[[Line], None]] = (),
+    ) -> None:
         self._evaluate = evaluate
         self._metrics = metrics
         self._every = every
+        self._tell = (metrics.write, *tell)
 
     def before_run(self, trainer: Trainer) -> None:
         """Measures when that was due at the step that training goes on from, and was not done."""
@@ -92,7 +102,8 @@ class EvaluationHook(Hook):
         trainer.model.train()
         comm.barrier()  # nobody begins a step while another still measures, and waits there for too long
         if comm.is_main():
-            self._metrics.write({"step": trainer.step, "evaluation": found})
+            for tell in self._tell:
+                tell({"step": trainer.step, "evaluation": found})
 
 
 def resume_from(trainer: Trainer, checkpoints: Checkpoints) -> bool:

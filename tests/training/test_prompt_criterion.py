@@ -222,8 +222,8 @@ torch.distributed.destroy_process_group()
 
 
 def shared_gradient(images):
-    """The gradient with regard to what shifts all predictions, as a network's weights do; image 1 has no masks."""
-    output, targets = answers(), wanted([(2, 1, 3), (0, 0, 0)])
+    """The gradient with regard to what shifts all predictions, as a network's weights do; there is one mask in all."""
+    output, targets = answers(), wanted([(0, 1, 0), (0, 0, 0)])
     points = points_for(targets)
     shifts = [torch.zeros(n, requires_grad=True) for n in (output.embeddings_LBPQC.shape[-1], 1, 4)]
     layers = (output.embeddings_LBPQC, output.ious_LBPQ[..., None], output.boxes_LBPQ4)

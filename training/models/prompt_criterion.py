@@ -101,7 +101,8 @@ class PromptCriterion:
             pairs_L4 = torch.stack([sums.of_pairs_L4 for sums in of_images]).sum(dim=0)
             ious_L = torch.stack([sums.of_ious_L for sums in of_images]).sum(dim=0)
             counts_I2 = ious_L.new_tensor([(sums.pairs, sums.masks) for sums in of_images])
-            pairs, masks = averaged_over_workers(counts_I2.sum(dim=0)).clamp(min=1)
+            counts_2 = averaged_over_workers(counts_I2.sum(dim=0))
+            pairs, masks = counts_2.masked_fill(counts_2 == 0, 1)
             losses_L5 = torch.cat((pairs_L4 / pairs, ious_L[:, None] / masks), dim=1)
         of = self.config
         weights_5 = losses_L5.new_tensor([of.mask_weight, of.dice_weight, of.box_weight, of.giou_weight, of.iou_weight])

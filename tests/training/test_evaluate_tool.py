@@ -4,6 +4,7 @@ import json
 import runpy
 
 import pytest
+import torch
 
 from dico.cli import main as dico
 from dico.evaluate import evaluate_store
@@ -12,6 +13,7 @@ from tests.conftest import REPOSITORY
 from tests.training.annotated import write_annotated, write_checkpoint
 
 SMALL = ["inference.short_side=64", "inference.long_side=96"]
+ABSENT = "cuda" if torch.backends.mps.is_available() else "mps"  # no machine has both
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,8 @@ def test_a_data_set_by_its_name(tmp_path, annotations, checkpoint, evaluate, mon
         (["--store", "nowhere", "inference.max_masks=1"], "overrides are for --checkpoint"),
         (["--checkpoint", "nowhere.pth", "--max-dets", "0"], "must be a whole number of at least 1"),
         (["--checkpoint", "nowhere.pth", "--images-root", "nowhere"], "5 of 5 images of"),
+        (["--checkpoint", "nowhere.pth", "--device", "gpu"], "device must be auto, cpu, cuda or mps, got 'gpu'"),
+        (["--checkpoint", "nowhere.pth", "--device", ABSENT], f"device={ABSENT} is not to be had here"),
     ],
 )
 def test_wrong_usage(tmp_path, annotations, evaluate, capsys, more, complaint):

@@ -67,7 +67,8 @@ class Group:
         if not given and (self.machines > 1 or self.dist_url != "auto"):
             raise ValueError(f"dist_url must be tcp://HOST:PORT of machine 0, got {self.dist_url!r}")
         if self.device == "cuda" and self.processes > torch.cuda.device_count():
-            raise ValueError(f"processes must be at most the GPUs, {torch.cuda.device_count()}, got {self.processes}")
+            here = torch.cuda.device_count()
+            raise ValueError(f"processes must be at most the GPUs here, {here}, got {self.processes}; device=cpu has none")
 
     @property
     def world_size(self) -> int:

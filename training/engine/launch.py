@@ -68,7 +68,7 @@ class Group:
             raise ValueError(f"dist_url must be tcp://HOST:PORT of machine 0, got {self.dist_url!r}")
         if self.device == "cuda" and self.processes > torch.cuda.device_count():
             here = torch.cuda.device_count()
-            raise ValueError(f"processes must be at most the GPUs here, {here}, got {self.processes}; device=cpu has none")
+            raise ValueError(f"processes must be at most the GPUs here, {here}, got {self.processes}; see device=cpu")
 
     @property
     def world_size(self) -> int:

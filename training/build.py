@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -245,7 +246,8 @@ def build_evaluators(config: TrainConfig) -> list[CocoEvaluator]:
     """An evaluator of each data set of ``config.evaluation``.
 
     Raises:
-        ValueError, FileNotFoundError: when a data set is not there, or has no annotations in COCO's format.
+        ValueError, FileNotFoundError: when a data set is not there, has no annotations in COCO's format, or another's
+            name.
     """
     if config.evaluation.data and config.task != "whole_image":
         raise ValueError(
@@ -266,6 +268,12 @@ def build_evaluators(config: TrainConfig) -> list[CocoEvaluator]:
                 max_dets=config.evaluation.max_dets,
                 name=found.name,
             )
+        )
+    twins = [name for name, times in Counter(evaluator.name for evaluator in evaluators).items() if times > 1]
+    if twins:
+        raise ValueError(
+            f"evaluation.data must have names of their own, got {', '.join(twins)} more often; a YAML file names a data"
+            " set (see datasets/README.md)"
         )
     return evaluators
 

@@ -149,6 +149,12 @@ def test_what_cannot_work_is_said(tmp_path, annotations, train_net, capsys, more
     assert not list(output.glob("*.pth"))
 
 
+def test_data_sets_of_one_name_are_told_apart(tmp_path, annotations, train_net, capsys):
+    other = write_annotated(tmp_path / "other" / "drawn")
+    assert train_net(command(annotations, tmp_path / "out", f"evaluation.data=[{annotations}, {other}]")) == 2
+    assert "evaluation.data must have names of their own, got drawn more often" in capsys.readouterr().err
+
+
 def test_an_output_that_has_checkpoints_is_not_written_over(tmp_path, annotations, train_net, capsys):
     output = tmp_path / "out"
     assert train_net(command(annotations, output, "optim.steps=1")) == 0

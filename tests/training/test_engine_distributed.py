@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed
 
 from tests.training.engine_runs import (
     final_weights,
@@ -195,6 +196,16 @@ def test_an_error_in_one_process_is_raised_as_it_was():
     with pytest.raises(KeyError, match="trian") as caught:
         launch(fail_at_once, Group(processes=2))
     assert "in a training process" in str(caught.value.__cause__) and "fail_at_once" in str(caught.value.__cause__)
+
+
+def cannot_talk(attempt):
+    raise distributed.DistBackendError("NCCL error: Duplicate GPU detected")
+
+
+@pytest.mark.slow
+def test_processes_that_cannot_talk_are_not_taken_for_killed():
+    with pytest.raises(WorkerError, match=r"none was killed \(exit codes \[1, 1\]\): NCCL error: Duplicate GPU"):
+        launch(cannot_talk, Group(processes=2))
 
 
 def report_rank(folder, attempt):

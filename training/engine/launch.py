@@ -133,9 +133,10 @@ def _attempt(main: Main, group: Group, attempt: int) -> int | None:
         if report.error and not report.lost:
             raise report.error from WorkerError(f"in a training process:\n{report.trace}")
     killed = [f"{rank} by {signal.Signals(-code).name}" for rank, code in enumerate(codes) if code and code < 0]
-    if not killed and not failed:
-        raise WorkerError(f"training processes ended without a word, with the exit codes {codes}")
-    reason = f"killed: {', '.join(killed)}" if killed else "lost: one of another machine"
+    said = f": {failed[0].error}" if failed else ""
+    if not killed and (group.machines == 1 or not failed):
+        raise WorkerError(f"training processes ended together, and none was killed (exit codes {codes}){said}")
+    reason = f"killed: {', '.join(killed)}" if killed else f"lost, one of another machine{said}"
     log.warning("training processes were %s; all are started again from the last checkpoint", reason)
     return None
 

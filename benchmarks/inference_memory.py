@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from dico.masks import MaskSet
     from training.config import InferenceConfig
-    from training.postprocess.masks import Frame
+    from training.postprocess.frame import Frame
     from training.samples import FactoredOutput
 
 MOST_GB = 1.0
@@ -172,7 +172,7 @@ def drawn(case: Case) -> tuple[FactoredOutput, Frame]:
     """Smooth masks of many shapes, as if a network had predicted them."""
     import torch
 
-    from training.postprocess.masks import Frame
+    from training.postprocess.frame import Frame
     from training.predictor import network_size
     from training.samples import FactoredOutput
 

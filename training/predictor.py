@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from dico.image import Image, resize_image
 from dico.masks import MaskSet
 from dico.stopwatch import stage
 from training.config import InferenceConfig
-from training.postprocess.masks import Frame, masks_of_output
+from training.postprocess.frame import Frame
+from training.postprocess.masks import masks_of_output
 from training.samples import FactoredOutput, Sample, collate
 
 MOST_THREADS = 8
@@ -50,7 +52,7 @@ class Predictor:
         self._model = model.to(device)
         self._config = config
         self._device = torch.device(device)
-        self._threads = _threads_beside(self._device) if threads is None else threads
+        self._threads = threads_beside(self._device) if threads is None else threads
 
     def __call__(self, image: Image) -> MaskSet:
         """The masks of an image.
@@ -75,20 +77,47 @@ class Predictor:
         Args:
             image: As for calling.
         """
-        size_hw = (image.shape[0], image.shape[1])
-        resized = resize_image(image, network_size(size_hw, self._config))
-        image_CHW = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
-        batch = collate([Sample("", image_CHW, torch.zeros(0, *image_CHW.shape[1:], dtype=torch.bool), size_hw)])
-        frame = Frame(_hw(batch.images_BCHW), batch.sizes_hw[0], size_hw)
-        dtype = getattr(torch, self._config.precision)
-        lower = nullcontext() if dtype == torch.float32 else torch.autocast(self._device.type, dtype)
-        was_training = self._model.training
-        try:
-            with torch.inference_mode(), lower:
-                output: FactoredOutput = self._model.eval()(batch.images_BCHW.to(self._device), sizes_hw=batch.sizes_hw)
-        finally:
-            self._model.train(was_training)
+        images_B3HW, frame = network_input(image, self._config)
+        with asked(self._model, self._device, self._config):
+            output: FactoredOutput = self._model(images_B3HW.to(self._device), sizes_hw=[frame.unpadded_hw])
         return output, frame
+
+
+def network_input(image: Image, config: InferenceConfig) -> tuple[Tensor, Frame]:
+    """An image as a network is to see it.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        config: At which size.
+
+    Returns:
+        uint8 (1, 3, H, W), resized, then padded; and the sizes that belong to it.
+    """
+    size_hw = (image.shape[0], image.shape[1])
+    resized = resize_image(image, network_size(size_hw, config))
+    image_CHW = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+    batch = collate([Sample("", image_CHW, torch.zeros(0, *image_CHW.shape[1:], dtype=torch.bool), size_hw)])
+    return batch.images_BCHW, Frame(_hw(batch.images_BCHW), batch.sizes_hw[0], size_hw)
+
+
+@contextmanager
+def asked(model: nn.Module, device: torch.device, config: InferenceConfig) -> Iterator[None]:
+    """Within it a model predicts: without gradients, in evaluation mode and in the configured precision.
+
+    Args:
+        model: Afterwards in the mode that it was in before.
+        device: Where it is.
+        config: Of which the precision is taken.
+    """
+    dtype = getattr(torch, config.precision)
+    lower = nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), lower:
+            yield
+    finally:
+        model.train(was_training)
 
 
 def network_size(size_hw: tuple[int, int], config: InferenceConfig) -> tuple[int, int]:
@@ -109,7 +138,12 @@ def network_size(size_hw: tuple[int, int], config: InferenceConfig) -> tuple[int
     return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))
 
 
-def _threads_beside(device: torch.device) -> int:
+def threads_beside(device: torch.device) -> int:
+    """How many masks are traced at the same time, unless told otherwise.
+
+    Args:
+        device: Where the network is.
+    """
     return torch.get_num_threads() if device.type == "cpu" else min(MOST_THREADS, os.cpu_count() or 1)
 
 

@@ -13,8 +13,9 @@ from dico.masks import MaskSet, decode_mask
 from dico.rle import encode_counts
 from tests.reference.whole_image_masks import published_masks
 from training.config import InferenceConfig
-from training.postprocess import masks as masks_module
-from training.postprocess.masks import Frame, masks_of_output
+from training.postprocess import products
+from training.postprocess.frame import Frame
+from training.postprocess.masks import masks_of_output
 from training.postprocess.tracing import Tracer, resize_twice
 from training.samples import FactoredOutput
 
@@ -84,7 +85,7 @@ def test_neither_chunks_nor_threads_change_anything(monkeypatch):
     whole = masks_of_output(output, frame, InferenceConfig())
     assert masks_of_output(output, frame, InferenceConfig(), threads=4) == whole
     h, w = output.features_BChw.shape[2:]
-    monkeypatch.setattr(masks_module, "CHUNK_BYTES", 5 * 4 * h * w)
+    monkeypatch.setattr(products, "CHUNK_BYTES", 5 * 4 * h * w)
     for threads in (1, 2, 3):
         assert masks_of_output(output, frame, InferenceConfig(), threads=threads) == whole
 
@@ -176,9 +177,9 @@ def test_a_large_image_is_traced_by_fewer_threads(monkeypatch):
     frame = FRAMES["enlarged"]
     output = drawn_output(frame)
     made = []
-    monkeypatch.setattr(masks_module, "Tracer", lambda *axes: made.append(Tracer(*axes)) or made[-1])
+    monkeypatch.setattr(products, "Tracer", lambda *axes: made.append(Tracer(*axes)) or made[-1])
     for room, threads in ((1, 1), (3, 3), (9, 4)):
-        monkeypatch.setattr(masks_module, "TRACING_BYTES", room * 4 * 180 * 333)
+        monkeypatch.setattr(products, "TRACING_BYTES", room * 4 * 180 * 333)
         made.clear()
         require_published(masks_of_output(output, frame, InferenceConfig(), threads=4), output, frame)
         assert len(made) == threads
@@ -200,7 +201,7 @@ class Largest(TorchDispatchMode):
 
 def test_memory_does_not_grow_with_the_queries(monkeypatch):
     frame = Frame((96, 128), (90, 120), (600, 800))
-    monkeypatch.setattr(masks_module, "CHUNK_BYTES", 50_000)
+    monkeypatch.setattr(products, "CHUNK_BYTES", 50_000)
     for queries in (50, 1000):  # the first loads compiled code
         output = drawn_output(frame, queries=queries, bias=-2.0)
         features = output.features_BChw.numel() * 4

@@ -9,7 +9,8 @@ from dico.stopwatch import stopwatch
 from tests.conftest import draw
 from training.config import InferenceConfig, ModelConfig
 from training.models.whole_image import WholeImageModel
-from training.postprocess.masks import Frame, masks_of_output
+from training.postprocess.frame import Frame
+from training.postprocess.masks import masks_of_output
 from training.predictor import Predictor, network_size
 
 SMALL = InferenceConfig(short_side=64, long_side=120)

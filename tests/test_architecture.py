@@ -59,9 +59,21 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "models": {"boxes", "config", "prompts", "samples"},
         "engine": {"config", "records", "samples"},
         "evaluation": {"boxes", "config", "prompts", "records", "samples"},
-        "postprocess": {"config", "samples"},
+        "postprocess": {"config", "prompts", "samples"},
         "predictor": {"config", "samples", "postprocess"},
-        "trained": {"config", "models", "predictor"},
+        "granularity": set(),
+        "settings": {"config", "models"},
+        "promptable_checkpoint": {"config", "models", "settings"},
+        "pixel_prompts": {"boxes", "postprocess", "prompts"},
+        "prompt_predictor": {
+            "config", "granularity", "models", "pixel_prompts", "postprocess", "predictor", "promptable_checkpoint",
+            "prompts",
+        },
+        "click_grid": {"config"},
+        "automatic_masks": {"click_grid", "config", "postprocess", "prompt_predictor"},
+        "trained": {
+            "automatic_masks", "config", "models", "predictor", "prompt_predictor", "promptable_checkpoint", "settings"
+        },
         "objectives": {"config", "samples", "prompts", "data", "engine", "models"},
         "fusion": {"config"},
         "rounds": {"fusion", "records"},

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ from typing import Any
 import torch
 
 from dico.config_loading import to_plain
-from training.config import InferenceConfig, load_train_config
+from training.automatic_masks import AutomaticMasks
+from training.config import AutomaticConfig, InferenceConfig
 from training.models.checkpoints import load_model
-from training.models.recorded import recorded_config
 from training.predictor import Predictor
-
-SECTION = "inference."
+from training.prompt_predictor import PromptPredictor
+from training.promptable_checkpoint import TASK as PROMPTABLE
+from training.settings import settings_of
 
 
 @dataclass(frozen=True)
@@ -28,31 +28,34 @@ class Trained:
         predict: Gives an image its masks.
         inference: How it is asked.
         sha256: Of the weights' file, or of all files in their folder.
+        automatic: How a promptable model is asked for all masks; None for a whole-image model.
     """
 
-    predict: Predictor
+    predict: Predictor | AutomaticMasks
     inference: InferenceConfig
     sha256: str
+    automatic: AutomaticConfig | None = None
 
     def identity(self) -> dict[str, Any]:
         """What its masks depend on beside the image; JSON-ready."""
-        return {"checkpoint_sha256": self.sha256, "inference": to_plain(self.inference)}
+        automatic = {} if self.automatic is None else {"automatic": to_plain(self.automatic)}
+        return {"checkpoint_sha256": self.sha256, "inference": to_plain(self.inference), **automatic}
 
 
 def load_trained(
     checkpoint: str | Path,
     *,
     config_file: str | Path | None = None,
-    overrides: Iterable[str] = (),
+    overrides: Sequence[str] = (),
     device: torch.device | str = "cpu",
     threads: int | None = None,
 ) -> Trained:
-    """The model of a checkpoint, ready to be asked.
+    """The model of a checkpoint, ready to be asked for all masks of images.
 
     Args:
-        checkpoint: Any that :func:`training.models.checkpoints.load_model` reads.
-        config_file: A training configuration, of which the section ``inference`` is taken; None for what the
-            checkpoint was trained with, or the defaults where it does not say.
+        checkpoint: Any that :func:`training.models.checkpoints.load_model` or
+            :func:`training.promptable_checkpoint.load_promptable` reads.
+        config_file: As for :func:`training.settings.settings_of`.
         overrides: Strings such as ``"inference.max_masks=100"``.
         device: A device of torch.
         threads: As for :class:`training.predictor.Predictor`.
@@ -61,15 +64,16 @@ def load_trained(
         CheckpointError: when the checkpoint cannot be read, or is of no model that is known.
         FileNotFoundError, KeyError, ValueError, TypeError: when the settings are not valid.
     """
-    path, overrides = Path(checkpoint), list(overrides)
-    for override in overrides:
-        if not override.startswith(SECTION):
-            raise ValueError(f"a setting must be of the section inference, such as {SECTION}max_masks=100: {override}")
-    model = load_model(path)
-    recorded = {} if config_file is not None else _recorded_inference(path)
-    values = [f"{SECTION}{key}={json.dumps(value)}" for key, value in recorded.items()]
-    inference = load_train_config(config_file, [*values, *overrides]).inference
-    return Trained(Predictor(model, inference, device=device, threads=threads), inference, sha256_of(path))
+    path = Path(checkpoint)
+    config = settings_of(path, config_file=config_file, overrides=overrides)
+    if config.task == PROMPTABLE:
+        predictor = PromptPredictor.from_checkpoint(
+            path, config_file=config_file, overrides=overrides, device=device, threads=threads
+        )
+        automatic = AutomaticMasks(predictor, config.automatic, config.inference)
+        return Trained(automatic, config.inference, sha256_of(path), config.automatic)
+    predict = Predictor(load_model(path), config.inference, device=device, threads=threads)
+    return Trained(predict, config.inference, sha256_of(path))
 
 
 def sha256_of(path: Path) -> str:
@@ -85,8 +89,3 @@ def sha256_of(path: Path) -> str:
     for file in sorted(file for file in path.iterdir() if file.is_file()):
         digest.update(f"{file.name}\0{sha256_of(file)}\n".encode())
     return digest.hexdigest()
-
-
-def _recorded_inference(path: Path) -> Mapping[str, Any]:
-    section = recorded_config(path).get("inference")
-    return section if isinstance(section, Mapping) else {}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 
+from dico.config_loading import to_plain
 from tests.training.mask2former import shaken
-from training.config import PromptableConfig, TinyConfig
+from training.config import InferenceConfig, PromptableConfig, TinyConfig, TrainConfig
 from training.models.promptable import PromptableModel
 from training.prompts import NEGATIVE, PADDING, POINT, POSITIVE, Prompts
 
@@ -27,6 +31,17 @@ def small_model(config: PromptableConfig = SMALL) -> PromptableModel:
     model = shaken(PromptableModel(config)).eval()
     torch.nn.init.xavier_uniform_(model.prompt_encoder.pooled_points.weight)
     return model
+
+
+INFERENCE = InferenceConfig(short_side=64, long_side=96)
+
+
+def write_promptable(path: Path, config: TrainConfig | None = None) -> Path:
+    """A checkpoint of the small model, as training writes it."""
+    config = config or TrainConfig(inference=INFERENCE)
+    config = replace(config, task="promptable", promptable=SMALL)
+    torch.save({"model": small_model().state_dict(), "config": to_plain(config)}, path)
+    return path
 
 
 def clicks(prompts: int, *, images: int = 1, seed: int = 0) -> Prompts:

@@ -8,9 +8,12 @@ import torch
 
 from tests.conftest import draw
 from tests.training.annotated import tiny_model, write_checkpoint
-from training.config import InferenceConfig
+from tests.training.asked import INFERENCE, small_model, write_promptable
+from training.automatic_masks import AutomaticMasks
+from training.config import AutomaticConfig, InferenceConfig, TrainConfig
 from training.models.checkpoint_files import CheckpointError
 from training.predictor import Predictor
+from training.prompt_predictor import PromptPredictor
 from training.trained import load_trained, sha256_of
 
 SMALL = {"short_side": 64, "long_side": 120, "min_score": 1e-05}
@@ -60,3 +63,28 @@ def test_the_same_bytes_have_the_same_sum(tmp_path):
     after = sha256_of(tmp_path / "a")
     (tmp_path / "a" / "y").rename(tmp_path / "a" / "z")
     assert len({before, after, sha256_of(tmp_path / "a")}) == 3
+
+
+def test_a_promptable_checkpoint_is_asked_for_all_masks(tmp_path):
+    config = TrainConfig(inference=INFERENCE, automatic=AutomaticConfig(points_per_side=3, min_iou=0, min_stability=0))
+    path = write_promptable(tmp_path / "a.pth", config)
+    trained = load_trained(path)
+    expected = AutomaticMasks(PromptPredictor(small_model(), INFERENCE), config.automatic, INFERENCE)
+    assert trained.predict(draw(0)) == expected(draw(0)) and len(expected(draw(0)))
+    assert trained.identity()["automatic"] == dataclasses.asdict(config.automatic)
+    changed = load_trained(path, overrides=["automatic.min_iou=9", "inference.max_masks=3"])
+    assert changed.automatic == dataclasses.replace(config.automatic, min_iou=9) and not len(changed.predict(draw(0)))
+    assert changed.inference == dataclasses.replace(INFERENCE, max_masks=3)
+    (tmp_path / "settings.yaml").write_text(
+        "{inference: {short_side: 64, long_side: 96}, automatic: {min_region_px: 2}}"
+    )
+    of_file = load_trained(path, config_file=tmp_path / "settings.yaml")
+    assert of_file.automatic == AutomaticConfig(min_region_px=2) and of_file.inference == INFERENCE
+
+
+def test_a_promptable_network_is_the_checkpoint_s_own(tmp_path):
+    path = write_promptable(tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a setting must be of the section inference, or automatic .*: promptable\."):
+        load_trained(path, overrides=["promptable.width=64"])
+    (tmp_path / "settings.yaml").write_text("{task: whole_image, promptable: {width: 64}}")
+    assert load_trained(path, config_file=tmp_path / "settings.yaml").automatic == AutomaticConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from training.config.automatic import AutomaticConfig
 from training.config.backbones import TINY_GROUPS, ResNetConfig, SwinConfig, TinyConfig
 from training.config.data import DataConfig
 from training.config.inference import EvaluationConfig, InferenceConfig
@@ -15,6 +16,7 @@ __all__ = [
     "GROUPS",
     "PRECISIONS",
     "TINY_GROUPS",
+    "AutomaticConfig",
     "DataConfig",
     "EvaluationConfig",
     "InferenceConfig",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dico.config_loading import load_dataclass, require
+from training.config.automatic import AutomaticConfig
 from training.config.data import DataConfig
 from training.config.inference import EvaluationConfig, InferenceConfig
 from training.config.losses import LossConfig
@@ -55,6 +56,8 @@ class TrainConfig:
     """How it learns."""
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     """How the model is asked when it is measured, and by default afterwards."""
+    automatic: AutomaticConfig = field(default_factory=AutomaticConfig)
+    """How a promptable model is asked for all masks of an image."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """What is measured."""
 

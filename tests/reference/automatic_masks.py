@@ -1,0 +1,71 @@
+"""All masks of an image, click by click, mask by mask, pixel by pixel: what training.automatic_masks does at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from dico.masks import MaskSet
+
+
+def box_of(mask_HW):
+    rows, columns = np.flatnonzero(mask_HW.any(axis=1)), np.flatnonzero(mask_HW.any(axis=0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+def box_iou(one, other):
+    sides = np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0)
+    shared = sides.prod()
+    return shared / ((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - shared)
+
+
+def distinct(boxes, ranks, max_iou):
+    """Indices of the boxes that stay, best first."""
+    kept = []
+    for index in sorted(range(len(boxes)), key=lambda i: (-ranks[i], i)):
+        if all(box_iou(boxes[index], boxes[other]) <= max_iou for other in kept):
+            kept.append(index)
+    return kept
+
+
+def cleaned(mask_HW, min_region_px):
+    """A mask without small holes and pieces, in a frame of background so that holes at its border are none."""
+    padded_HW = np.pad(mask_HW, 1)
+    holes_HW, holes = ndimage.label(~padded_HW, structure=np.ones((3, 3)))
+    for hole in range(1, holes + 1):
+        here_HW = holes_HW == hole
+        if here_HW.sum() < min_region_px and not here_HW[0, 0]:
+            padded_HW = padded_HW | here_HW
+    pieces_HW, pieces = ndimage.label(padded_HW, structure=np.ones((3, 3)))
+    areas = [(pieces_HW == piece).sum() for piece in range(1, pieces + 1)]
+    kept = [piece for piece, area in enumerate(areas, start=1) if area >= min_region_px]
+    kept = kept or [int(np.argmax(areas)) + 1]
+    return np.isin(pieces_HW, kept)[1:-1, 1:-1]
+
+
+def automatic_masks(predictor, image, config, *, max_masks=1000):
+    """Masks of an image without crops, by falling score; clicks are asked one by one."""
+    height, width = image.shape[:2]
+    predictor.set_image(image)
+    found = []
+    for row in range(config.points_per_side):
+        for column in range(config.points_per_side):
+            x = (column + 0.5) / config.points_per_side * width - 0.5
+            y = (row + 0.5) / config.points_per_side * height - 0.5
+            logits_QHW, iou_Q = predictor.predict(points=[[x, y]], return_logits=True)
+            for logits_HW, iou in zip(logits_QHW, iou_Q, strict=True):
+                low, high = (logits_HW > -config.stability_offset).sum(), (logits_HW > config.stability_offset).sum()
+                mask_HW = logits_HW > 0
+                if iou >= config.min_iou and mask_HW.any() and high >= config.min_stability * low:
+                    found.append((mask_HW, float(iou)))
+    kept = distinct([box_of(mask) for mask, _ in found], [iou for _, iou in found], config.max_box_iou)
+    found = [found[index] for index in kept]
+    clean = [cleaned(mask, config.min_region_px) for mask, _ in found]
+    changed = [not np.array_equal(mask, new) for (mask, _), new in zip(found, clean, strict=True)]
+    if any(changed):
+        ranks = [iou - 1e6 * is_changed for (_, iou), is_changed in zip(found, changed, strict=True)]
+        kept = distinct([box_of(mask) for mask in clean], ranks, config.max_box_iou)
+        found, clean = [found[index] for index in kept], [clean[index] for index in kept]
+    order = sorted(range(len(found)), key=lambda i: -found[i][1])[:max_masks]
+    masks_NHW = np.array([clean[i] for i in order]).reshape(-1, height, width)
+    return MaskSet.from_arrays(masks_NHW, score=[found[i][1] for i in order])

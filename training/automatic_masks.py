@@ -1,0 +1,128 @@
+"""All masks of an image from a promptable model: a grid of clicks, of whose masks the good and distinct ones are kept.
+
+Source: Kirillov et al. 2023 (Segment Anything), Sec. B, as Semantic-SAM (Li et al. 2023) uses it: each click gives six
+masks. Deviation: masks are run-length codes from the start, so memory does not grow with their number; and the set has
+a hierarchy.
+
+Axes: P clicks of an image, N masks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dico.config import SelectConfig
+from dico.image import Image, crop
+from dico.masks import MaskSet, encode_mask
+from dico.selection import drop_small, link_parents, suppress, top
+from dico.stopwatch import stage
+from training.click_grid import Crop, click_grid, crops_of
+from training.config import AutomaticConfig, InferenceConfig
+from training.postprocess.filters import distinct_boxes, inside_crop, without_small_regions
+from training.postprocess.prompt_masks import predicted_ious, theta_of_area, trace_masks
+from training.prompt_predictor import PromptPredictor
+
+SOURCE = "automatic"
+"""What the masks say of where they come from."""
+
+
+class AutomaticMasks:
+    """Finds the masks of images with a promptable model.
+
+    Args:
+        predictor: The model; the image that is set in it stays so.
+        config: Where it clicks, and which masks are kept.
+        limits: Of which ``max_masks``, ``min_score``, ``max_iou`` and ``min_area_px`` are applied at the end.
+
+    Example:
+        >>> from training.config import PromptableConfig
+        >>> from training.models.promptable import PromptableModel
+        >>> model = PromptableModel(PromptableConfig(backbone="tiny", width=32, encoder_layers=1, decoder_layers=1))
+        >>> inference = InferenceConfig(short_side=64, long_side=96)
+        >>> automatic = AutomaticMasks(PromptPredictor(model, inference), AutomaticConfig(points_per_side=2), inference)
+        >>> automatic(np.zeros((40, 50, 3), dtype=np.uint8)).size_hw
+        (40, 50)
+    """
+
+    def __init__(self, predictor: PromptPredictor, config: AutomaticConfig, limits: InferenceConfig) -> None:
+        self._predictor = predictor
+        self._config = config
+        self._limits = limits
+
+    def __call__(self, image: Image) -> MaskSet:
+        """The masks of an image.
+
+        Args:
+            image: uint8 (H, W, 3), RGB.
+
+        Returns:
+            Masks of the image's own size, by falling score, which is the predicted IoU. The parent of a mask is the
+            smallest that it lies in; levels count its ancestors, and theta is that of its area, see
+            :func:`training.postprocess.prompt_masks.theta_of_area`: so ``masks.at_theta(theta)`` is the image at one
+            granularity.
+
+        Raises:
+            TypeError, ValueError: when it is no such image, or the network's scores are not finite.
+        """
+        crops = crops_of((image.shape[0], image.shape[1]), self._config)
+        parts = [self._of_crop(image, part) for part in crops]
+        with stage("masks"):
+            masks = MaskSet.concat(parts)
+            if len(parts) > 1:  # the smaller a crop is, the more was seen of what is in it
+                closeness_N = np.repeat([-float(part.area_px) for part in crops], list(map(len, parts)))
+                masks = self._distinct(masks, closeness_N)
+            masks, changed_N = without_small_regions(masks, self._config.min_region_px)
+            if changed_N.any():
+                masks = self._distinct(masks, masks.score - changed_N * (np.ptp(masks.score) + 1))
+            return self._limited(masks)
+
+    def _of_crop(self, image: Image, part: Crop) -> MaskSet:
+        """The masks of a crop, in the frame of the image."""
+        size_hw = (image.shape[0], image.shape[1])
+        with stage("network"):
+            seen = self._predictor.embed(crop(image, part.box_xyxy))
+        crop_hw = seen.frame.original_hw
+        prompts = self._predictor.prompts(seen, click_grid(crop_hw, part.points_per_side)[:, None])
+        rles: list[bytes] = []
+        scores: list[NDArray[np.float32]] = []
+        with stage("clicks"):
+            for output in self._predictor.outputs(seen, prompts):
+                iou_N = predicted_ious(output).ravel()
+                chosen_N = np.flatnonzero(iou_N >= max(self._config.min_iou, self._limits.min_score))
+                traced = trace_masks(
+                    output,
+                    seen.frame,
+                    torch.from_numpy(chosen_N),
+                    threads=self._predictor.threads,
+                    offset=self._config.stability_offset,
+                )
+                stable = [mask.area_px > 0 and mask.stability >= self._config.min_stability for mask in traced]
+                rles += [mask.rle for mask, is_stable in zip(traced, stable, strict=True) if is_stable]
+                scores.append(iou_N[chosen_N[np.array(stable, dtype=bool)]])
+        masks = MaskSet.from_rles(crop_hw, rles, score=np.concatenate(scores), source=SOURCE)
+        masks = masks[inside_crop(masks.boxes_xyxy, part.box_xyxy, size_hw, self._config.crop_edge_px)]
+        masks = self._distinct(masks, masks.score)
+        return masks if crop_hw == size_hw else _pasted(masks, part.box_xyxy, size_hw)
+
+    def _distinct(self, masks: MaskSet, rank_N: NDArray[np.floating]) -> MaskSet:
+        return masks[distinct_boxes(masks.boxes_xyxy, rank_N, self._config.max_box_iou)]
+
+    def _limited(self, masks: MaskSet) -> MaskSet:
+        masks = drop_small(masks, self._limits.min_area_px)
+        if self._limits.max_iou < 1:
+            masks = suppress(masks, self._limits.max_iou)
+        masks = link_parents(top(masks, self._limits.max_masks), SelectConfig.min_inside_parent)
+        return masks.with_fields(level=masks.depth(), theta=theta_of_area(masks.area_px, masks.size_hw))
+
+
+def _pasted(masks: MaskSet, box_xyxy: tuple[int, int, int, int], size_hw: tuple[int, int]) -> MaskSet:
+    """Masks of a crop as masks of the image."""
+    x0, y0, x1, y1 = box_xyxy
+    rles = []
+    for mask_HW in masks.iter_decoded():
+        whole_HW = np.zeros(size_hw, dtype=bool)
+        whole_HW[y0:y1, x0:x1] = mask_HW
+        rles.append(encode_mask(whole_HW))
+    return masks.with_fields(size_hw=size_hw, rles=tuple(rles))

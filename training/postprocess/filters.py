@@ -1,0 +1,117 @@
+"""Which of many masks of an image are kept, and what of a mask is: boxes that overlap, pieces and holes that are small.
+
+Axes: N masks or boxes, H W pixels; 4 = left, top, right, bottom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dico.masks import MaskSet, encode_mask
+
+_EIGHT = np.ones((3, 3), dtype=bool)
+"""Pixels that touch at a corner are one piece."""
+
+
+def distinct_boxes(boxes_N4: NDArray[np.float32], rank_N: NDArray[np.floating], max_iou: float) -> NDArray[np.bool_]:
+    """Which boxes stay when those that overlap a better one that stays go.
+
+    Args:
+        boxes_N4: In pixels, half-open.
+        rank_N: The higher, the better; of equal ones the earlier is.
+        max_iou: A box goes when its IoU with a better one is above this.
+
+    Returns:
+        bool (N,).
+
+    Example:
+        >>> boxes_N4 = np.array([[0, 0, 4, 4], [0, 0, 4, 3], [2, 2, 9, 9]], dtype=np.float32)
+        >>> distinct_boxes(boxes_N4, np.array([0.5, 0.9, 0.1]), 0.7).tolist()
+        [False, True, True]
+    """
+    x0_N, y0_N, x1_N, y1_N = boxes_N4.T.astype(np.float64)
+    area_N = (x1_N - x0_N) * (y1_N - y0_N)
+    stays_N = np.zeros(len(boxes_N4), dtype=bool)
+    left = np.argsort(-rank_N, kind="stable")
+    while len(left):
+        best, left = left[0], left[1:]
+        stays_N[best] = True
+        width = np.minimum(x1_N[best], x1_N[left]) - np.maximum(x0_N[best], x0_N[left])
+        height = np.minimum(y1_N[best], y1_N[left]) - np.maximum(y0_N[best], y0_N[left])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        left = left[shared <= max_iou * (area_N[best] + area_N[left] - shared)]
+    return stays_N
+
+
+def inside_crop(
+    boxes_N4: NDArray[np.float32], crop_xyxy: Sequence[int], size_hw: tuple[int, int], edge_px: int
+) -> NDArray[np.bool_]:
+    """Which masks of a crop are not cut off by it, as far as one can tell.
+
+    Args:
+        boxes_N4: In pixels of the crop.
+        crop_xyxy: The crop, half-open.
+        size_hw: Of the image.
+        edge_px: What comes as near as this to a border of the crop may be cut off, unless it is one of the image.
+
+    Returns:
+        bool (N,).
+
+    Example:
+        >>> boxes_N4 = np.array([[0, 0, 5, 5], [0, 0, 10, 5]], dtype=np.float32)
+        >>> inside_crop(boxes_N4, (0, 0, 10, 10), (10, 20), 2).tolist()
+        [True, False]
+    """
+    x0, y0, x1, y1 = crop_xyxy
+    to_border_N4 = np.abs(boxes_N4 - np.array([0, 0, x1 - x0, y1 - y0]))
+    within_4 = np.array([x0 > 0, y0 > 0, x1 < size_hw[1], y1 < size_hw[0]])
+    kept: NDArray[np.bool_] = ~((to_border_N4 <= edge_px) & within_4).any(axis=1)
+    return kept
+
+
+def without_small_regions(masks: MaskSet, min_region_px: int) -> tuple[MaskSet, NDArray[np.bool_]]:
+    """Masks without small pieces and holes.
+
+    Args:
+        masks: Of any number.
+        min_region_px: Smaller holes are filled, then smaller pieces removed; where all pieces are small, the largest
+            stays. Pixels that touch at a corner are one piece, or one hole.
+
+    Returns:
+        As many masks; and bool (N,), whether each is another than before.
+    """
+    if min_region_px <= 1:
+        return masks, np.zeros(len(masks), dtype=bool)
+    rles, changed = [], []
+    for rle, mask_HW, box_4 in zip(masks.rles, masks.iter_decoded(), masks.boxes_xyxy.astype(int), strict=True):
+        x0, y0, x1, y1 = box_4
+        part_HW = mask_HW[y0:y1, x0:x1]
+        cleaned_HW = _cleaned(part_HW, min_region_px)
+        differs = bool((cleaned_HW != part_HW).any())
+        if differs:
+            mask_HW[y0:y1, x0:x1] = cleaned_HW
+        rles.append(encode_mask(mask_HW) if differs else rle)
+        changed.append(differs)
+    return masks.with_fields(rles=tuple(rles)), np.array(changed, dtype=bool)
+
+
+def _cleaned(mask_HW: NDArray[np.bool_], min_region_px: int) -> NDArray[np.bool_]:
+    """A mask, cut out at its box, without small holes and pieces."""
+    # A ring of background: what it reaches is outside of the mask, and no hole.
+    padded_HW = np.pad(mask_HW, 1)
+    holes_HW, _ = ndimage.label(~padded_HW, structure=_EIGHT)
+    area_R = np.bincount(holes_HW.ravel())
+    small_R = area_R < min_region_px
+    small_R[[0, holes_HW[0, 0]]] = False
+    padded_HW |= small_R[holes_HW]
+    pieces_HW, count = ndimage.label(padded_HW, structure=_EIGHT)
+    area_R = np.bincount(pieces_HW.ravel())
+    area_R[0] = 0
+    kept_R = area_R >= min_region_px
+    if count and not kept_R.any():
+        kept_R[area_R.argmax()] = True
+    return kept_R[pieces_HW][1:-1, 1:-1]

@@ -1,0 +1,305 @@
+"""A trained promptable model as users know such predictors: an image is set once, then asked as often as one likes.
+
+Axes: P prompts, K points of a prompt, Q masks of a prompt (six), G those that are given: all Q, or the one of a
+granularity; H W pixels of the image; 2 = x, y; 4 = left, top, right, bottom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from dico.image import Image
+from dico.masks import MaskSet
+from training.config import InferenceConfig, PromptConfig
+from training.granularity import Granularity, chosen
+from training.models.promptable import ImageFeatures, PromptableModel
+from training.pixel_prompts import prompts_of
+from training.postprocess.frame import Frame
+from training.postprocess.prompt_masks import logits_of_prompt, masks_of_prompts
+from training.predictor import asked, network_input, threads_beside
+from training.promptable_checkpoint import load_promptable
+from training.prompts import PromptOutput, Prompts
+
+ORDERS = ("area", "iou")
+"""Masks of a prompt from the smallest to the largest, or from the highest predicted IoU to the lowest."""
+PROMPTS_AT_ONCE = 200
+"""So many go through the decoder together; what comes out does not depend on it."""
+
+
+@dataclass(frozen=True, eq=False)
+class SeenImage:
+    """An image that was embedded; may be kept, and asked through the predictor that embedded it.
+
+    Attributes:
+        features: What prompts are answered from.
+        frame: The sizes of the image.
+    """
+
+    features: ImageFeatures
+    frame: Frame
+
+
+class PromptPredictor:
+    """Answers clicks and boxes on an image.
+
+    Args:
+        model: Put on the device, and in evaluation mode whenever it is asked.
+        config: At which size and precision the model sees images.
+        click_px: Side of the square that a click is to the model, in pixels of its input: that of its training.
+        device: A device of torch.
+        threads: As for :class:`training.predictor.Predictor`.
+
+    Example:
+        >>> from training.config import PromptableConfig
+        >>> model = PromptableModel(PromptableConfig(backbone="tiny", width=32, encoder_layers=1, decoder_layers=1))
+        >>> predictor = PromptPredictor(model, InferenceConfig(short_side=64, long_side=96))
+        >>> predictor.set_image(np.zeros((40, 50, 3), dtype=np.uint8))
+        >>> masks, ious = predictor.predict(points=[[10, 20], [40, 30]], labels=[1, 0])
+        >>> masks.shape, ious.shape
+        ((6, 40, 50), (6,))
+    """
+
+    def __init__(
+        self,
+        model: PromptableModel,
+        config: InferenceConfig,
+        *,
+        click_px: float = PromptConfig.click_px,
+        device: torch.device | str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        self._model = model.to(device)
+        self._config = config
+        self._click_px = click_px
+        self._device = torch.device(device)
+        self.threads = threads_beside(self._device) if threads is None else threads
+        self._seen: SeenImage | None = None
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        config_file: str | Path | None = None,
+        overrides: Sequence[str] = (),
+        threads: int | None = None,
+    ) -> PromptPredictor:
+        """The predictor of a checkpoint.
+
+        Args:
+            path: As for :func:`training.promptable_checkpoint.load_promptable`.
+            device: A device of torch.
+            config_file: Likewise.
+            overrides: Likewise.
+            threads: As for the class.
+
+        Raises:
+            CheckpointError, FileNotFoundError, KeyError, ValueError, TypeError: likewise.
+        """
+        model, config = load_promptable(path, config_file=config_file, overrides=overrides)
+        return cls(model, config.inference, click_px=config.prompts.click_px, device=device, threads=threads)
+
+    def embed(self, image: Image) -> SeenImage:
+        """An image as it can be asked; the predictor does not keep it.
+
+        Args:
+            image: uint8 (H, W, 3), RGB.
+
+        Raises:
+            TypeError: when it is not uint8.
+            ValueError: when it has other axes, or no pixel.
+        """
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+            raise TypeError(f"image must be a uint8 array, got {getattr(image, 'dtype', type(image).__name__)}")
+        if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ValueError(f"image must have the shape (H, W, 3), RGB, got {image.shape}")
+        images_B3HW, frame = network_input(image, self._config)
+        with asked(self._model, self._device, self._config):
+            return SeenImage(self._model.embed(images_B3HW.to(self._device), [frame.unpadded_hw]), frame)
+
+    def set_image(self, image: Image | SeenImage) -> None:
+        """Makes an image the one that is asked.
+
+        Args:
+            image: As for :meth:`embed`; or what that gave.
+        """
+        self._seen = image if isinstance(image, SeenImage) else self.embed(image)
+
+    @property
+    def image(self) -> SeenImage:
+        """The image that is asked.
+
+        Raises:
+            RuntimeError: before :meth:`set_image`.
+        """
+        if self._seen is None:
+            raise RuntimeError("an image must be set before it is asked: call set_image(image) first")
+        return self._seen
+
+    def predict(
+        self,
+        *,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+        granularity: Granularity | None = None,
+        order: str = "area",
+        return_logits: bool = False,
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """The masks that one prompt may mean.
+
+        Args:
+            points: (K, 2): pixels of the image; (0, 0) is the first one.
+            labels: (K,): 1 for a point that belongs to what is wanted, 0 for one that does not; None for all 1.
+            box: (4,): left, top, right, bottom in pixels, half-open.
+            granularity: Gives one mask alone: a whole number for its place by area, from 0, the part; or a fraction
+                from 0.0 to 1.0; see :func:`training.granularity.chosen`. None for all masks.
+            order: ``area``, from part to whole, or ``iou``, the most certain first.
+            return_logits: Give logits, above 0 where a mask is, in place of masks.
+
+        Returns:
+            bool (G, H, W), or float32 logits; and float32 (G,): the IoU that each mask is expected to have with what is
+            meant, which may be a little outside of [0, 1].
+
+        Raises:
+            RuntimeError: before :meth:`set_image`.
+            ValueError, TypeError: when what is asked makes no sense on this image.
+        """
+        for name, value, axes in (("points", points, "(K, 2)"), ("box", box, "(4,)")):
+            if value is not None and np.ndim(value) != axes.count(",") + (axes == "(K, 2)"):
+                raise ValueError(f"{name} must have the shape {axes}, got shape {np.shape(value)}")
+        masks_PGHW, iou_PG = self.predict_batch(
+            None if points is None else np.asarray(points)[None],
+            None if labels is None else np.asarray(labels)[None],
+            None if box is None else np.asarray(box)[None],
+            granularity=granularity,
+            order=order,
+            return_logits=return_logits,
+        )
+        return masks_PGHW[0], iou_PG[0]
+
+    def predict_batch(
+        self,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+        *,
+        granularity: Granularity | Sequence[Granularity] | None = None,
+        order: str = "area",
+        return_logits: bool = False,
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """The masks that each of several prompts may mean; each as :meth:`predict` gives it alone.
+
+        Args:
+            points: (P, K, 2), as for :meth:`predict`.
+            labels: (P, K), likewise; -1 for a place that holds no point.
+            boxes: (P, 4), likewise.
+            granularity: One for all prompts, or P of them.
+            order: As for :meth:`predict`.
+            return_logits: Likewise.
+
+        Returns:
+            bool (P, G, H, W), or float32 logits; and float32 (P, G). They take P times G times H times W bytes;
+            :meth:`masks` gives run-length codes, prompt by prompt.
+
+        Raises:
+            RuntimeError, ValueError, TypeError: as for :meth:`predict`.
+        """
+        if order not in ORDERS:
+            raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+        height, width = self.image.frame.original_hw
+        prompts = self.prompts(self.image, points, labels, boxes)
+        P = prompts.kind_BP.shape[1]
+        levels = _each(granularity, P)
+        found: list[NDArray[Any]] = []
+        ious: list[NDArray[np.float32]] = []
+        for output in self.outputs(self.image, prompts):
+            answers = masks_of_prompts(output, self.image.frame, threads=self.threads)
+            for p, masks in enumerate(answers):
+                given_G = _given(masks, levels[len(ious)] if levels else None, order)
+                ious.append(masks.score[given_G])
+                if return_logits:
+                    found.append(logits_of_prompt(output, self.image.frame, p)[given_G])
+                else:
+                    found.append(masks[given_G].decode())
+        if not found:
+            G = 1 if levels is not None else self._model.config.masks_per_prompt
+            return np.zeros((0, G, height, width), np.float32 if return_logits else bool), np.zeros((0, G), np.float32)
+        return np.stack(found), np.stack(ious)
+
+    def masks(
+        self, points: ArrayLike | None = None, labels: ArrayLike | None = None, boxes: ArrayLike | None = None
+    ) -> Iterator[MaskSet]:
+        """The masks that each of several prompts may mean, as run-length codes.
+
+        Args:
+            points: As for :meth:`predict_batch`.
+            labels: Likewise.
+            boxes: Likewise.
+
+        Yields:
+            As :func:`training.postprocess.prompt_masks.masks_of_prompts` does.
+
+        Raises:
+            RuntimeError, ValueError: as for :meth:`predict`.
+        """
+        seen = self.image
+        for output in self.outputs(seen, self.prompts(seen, points, labels, boxes)):
+            yield from masks_of_prompts(output, seen.frame, threads=self.threads)
+
+    def outputs(self, seen: SeenImage, prompts: Prompts) -> Iterator[PromptOutput]:
+        """What the model says to prompts of an image, some at a time, in order.
+
+        Args:
+            seen: The image.
+            prompts: Of a batch of one image.
+        """
+        for part in prompts.chunks(PROMPTS_AT_ONCE):
+            with asked(self._model, self._device, self._config):
+                output = self._model.decode(seen.features, part.to(self._device))
+            yield output
+
+    def prompts(
+        self,
+        seen: SeenImage,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+    ) -> Prompts:
+        """What the model is asked about an image.
+
+        Args:
+            seen: The image.
+            points: As for :meth:`predict_batch`.
+            labels: Likewise.
+            boxes: Likewise.
+
+        Raises:
+            ValueError: as for :func:`training.pixel_prompts.prompts_of`.
+        """
+        return prompts_of(seen.frame, points, labels, boxes, click_px=self._click_px)
+
+
+def _each(granularity: Granularity | Sequence[Granularity] | None, prompts: int) -> Sequence[Granularity] | None:
+    """One granularity a prompt, None for all masks of every prompt."""
+    if granularity is None:
+        return None
+    levels = list(granularity) if isinstance(granularity, Sequence | np.ndarray) else [granularity] * prompts
+    if len(levels) != prompts:
+        raise ValueError(f"granularity must be one number, or one for each of the {prompts} prompts, got {len(levels)}")
+    return levels
+
+
+def _given(masks: MaskSet, granularity: Granularity | None, order: str) -> NDArray[np.int64]:
+    """Which masks of a prompt are given, by their places."""
+    if granularity is not None:
+        return np.array([chosen(masks.area_px, granularity)])
+    return np.argsort(-masks.score, kind="stable") if order == "iou" else np.arange(len(masks))

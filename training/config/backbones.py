@@ -23,7 +23,8 @@ class ResNetConfig:
     """Blocks of the four stages."""
     frozen_norm: bool = True
     """Batch norms keep the statistics, scale and shift of the weights that training starts from (published). False
-    for a start from scratch, where there is nothing to keep."""
+    for a start from scratch, where there is nothing to keep; of several processes, each then norms its own share of a
+    batch."""
 
     def __post_init__(self) -> None:
         require(self.stem >= 1, "model.resnet.stem", "at least 1", self.stem)

@@ -87,7 +87,8 @@ class PromptTargets:
 
     Attributes:
         masks: The image's masks, in the frame of the batch.
-        target_PT: int64: which of the masks each prompt may mean, :data:`PADDING` where there are fewer.
+        target_PT: int64: which of the masks each prompt asks for, :data:`PADDING` where there are fewer; one that is
+            there several times is to be given as often.
 
     Raises:
         TypeError: for another dtype.

@@ -64,6 +64,21 @@ def test_targets_agree_with_every_click_and_the_meant_mask_stays():
             assert fits_N[n] == agrees
 
 
+def test_a_corrected_prompt_asks_for_what_it_means_as_often_as_it_is_answered():
+    masks_NHW = boxes(8, SIZE)
+    asked = start(masks_NHW, PromptConfig(per_image=50, box_share=0.0))
+    asked = correct(asked, masks_NHW, full_size(boxes(50, SIZE, seed=7))[25:], first=25)
+    counts_P = asked.fits_PN.sum(dim=1)
+    assert counts_P[25:].min() == 1 and counts_P[25:].max() > 2
+    for p, (fits_N, target_T) in enumerate(zip(asked.fits_PN, asked.targets(6).tolist(), strict=True)):
+        fitting = fits_N.nonzero().flatten().tolist()
+        often = Counter(target_T)
+        if p < 25:
+            assert often == Counter([*fitting, *[PADDING] * (6 - len(fitting))])
+        else:
+            assert set(often) == set(fitting) and max(often.values()) - min(often.values()) <= 1
+
+
 def test_every_wrong_pixel_is_as_likely():
     masks_NHW = torch.zeros(1, *SIZE, dtype=torch.bool)
     masks_NHW[0, 10, 10:14] = True

@@ -67,6 +67,13 @@ def test_losses_equal_the_loop(counts, drop_iou):
     assert losses.total.item() == pytest.approx(expected.sum(axis=0) @ WEIGHTS, rel=1e-5)
 
 
+def test_a_target_may_be_asked_for_several_times():
+    output, targets = answers(images=1, prompts=2), wanted([(6, 6)])
+    repeated_PT = torch.tensor([[3, 1, 3, 1, 3, 1], [5, 5, 5, 5, 5, 5]])
+    targets = [dataclasses.replace(targets[0], target_PT=repeated_PT)]
+    np.testing.assert_allclose(terms(losses_of(output, targets)), by_loop(*arrays(output), targets), atol=1e-5)
+
+
 def test_gradients_equal_the_differences_of_the_loop():
     output, targets = answers(prompts=2), wanted([(2, 3), (1, 0)])
     gradients = torch.autograd.grad(losses_of(output, targets).total, leaves(output))

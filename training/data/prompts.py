@@ -51,18 +51,28 @@ class Asked:
     rank_PN: Tensor
 
     def targets(self, most: int) -> Tensor:
-        """Which masks each prompt is to give.
+        """Which masks each prompt asks for.
+
+        A first prompt may mean any mask that fits and asks for each once; what else is given is free. A prompt that was
+        corrected asks for nothing that it does not mean: its masks are repeated until there are ``most``. Else a model
+        would go on to give the same six masks, of which one is right, and never learn what further clicks say.
 
         Args:
             most: Of more that fit, those of the lowest ranks.
 
         Returns:
-            int64 (P, T): indices of masks, the lowest rank first, ``PADDING`` where no more fit; T at most ``most``.
+            int64 (P, most): indices of masks, the lowest rank first, ``PADDING`` where no more are asked for; (P, 0)
+            for an image without masks.
         """
         N = self.rank_PN.shape[1]
         ranked_PN = torch.where(self.fits_PN, self.rank_PN, N)
         rank_PT, target_PT = ranked_PN.topk(min(most, N), dim=1, largest=False)
-        return torch.where(rank_PT < N, target_PT, PADDING)
+        fitting_P1 = (rank_PT < N).sum(dim=1, keepdim=True)
+        corrected_P1 = self.labels_PK[:, 1:].ne(PADDING).any(dim=1, keepdim=True)
+        wanted_P1 = torch.where(corrected_P1 & (fitting_P1 > 0), most, fitting_P1)
+        place_T = torch.arange(most if N else 0, device=target_PT.device)
+        repeated_PT = target_PT.gather(1, place_T % fitting_P1.clamp(min=1))
+        return torch.where(place_T < wanted_P1, repeated_PT, PADDING)
 
 
 def draw_prompts(targets: Targets, config: PromptConfig, rng: np.random.Generator) -> Asked:

@@ -26,7 +26,7 @@ class PromptPairs:
     Attributes:
         prompt_M: int64.
         query_M: int64: which of the prompt's masks; none twice in a prompt.
-        target_M: int64: which of the image's targets; none twice in a prompt.
+        target_M: int64: which of the image's targets; as often as the prompt asks for it.
     """
 
     prompt_M: Tensor

@@ -111,7 +111,7 @@ def _coerce(hint: Any, value: Any, name: str) -> Any:
         return from_mapping(typing.cast(type, hint), value, prefix=f"{name}.")
     if isinstance(hint, types.GenericAlias) and hint.__origin__ is tuple:
         if not isinstance(value, (list, tuple)):
-            raise TypeError(f"{name} must be a list, got {value!r}")
+            raise TypeError(f"{name} must be a list, got {value!r}: write {name}=[{value}]")
         return tuple(_coerce(hint.__args__[0], item, name) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

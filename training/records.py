@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,3 +35,10 @@ class Source(Sequence[ImageRecord]):
     """
 
     name: str
+
+    def contents(self) -> str:
+        """How many images there are, and a digest of their keys: another one where there are other images."""
+        digest = hashlib.sha256()
+        for record in self:
+            digest.update(record.key.encode() + b"\0")
+        return f"{len(self)} images, {digest.hexdigest()[:12]}"

@@ -11,7 +11,6 @@ import sys
 import time
 
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 
@@ -82,6 +81,36 @@ def test_a_resumed_run_takes_the_steps_of_an_uninterrupted_one(tmp_path, annotat
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def test_data_may_move_and_may_not_change(tmp_path, annotations, train_net, capsys):
+    output = tmp_path / "out"
+    assert train_net(command(annotations, output, "optim.steps=1")) == 0
+    moved = annotations.parent.rename(tmp_path / "moved") / "annotations.json"
+    assert train_net([*command(moved, output, "optim.steps=2"), "--resume"]) == 0
+    assert [step for step, _ in losses(output)] == [1, 2]
+    content = json.loads(moved.read_text())
+    kept = content["images"].pop()
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] != kept["id"]]
+    moved.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert train_net([*command(moved, output, "optim.steps=3"), "--resume"]) == 2
+    said = capsys.readouterr().err
+    assert "data.contents was '5 images" in said and "is '4 images" in said
+
+
+def test_several_processes_say_what_one_says(tmp_path, annotations):
+    output = tmp_path / "out"
+    asked = command(annotations, output, "optim.steps=1", f"evaluation.data=[{annotations}]")
+    done = subprocess.run(
+        [sys.executable, str(TOOL), *asked, "--num-gpus", "2"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for said in ("5 images", "drawn: 5 images", f"done: the model is {output / 'model_final.pth'}"):
+        assert done.stderr.count(f"train_net: {said}") == 1
+
+
 def test_two_processes_learn_what_one_does(tmp_path, annotations, train_net):
     one, two = tmp_path / "one", tmp_path / "two"
     assert train_net(command(annotations, one)) == 0
@@ -140,6 +169,8 @@ def test_training_starts_from_weights(tmp_path, annotations, train_net):
         (["--config-file", "nowhere.yaml"], 2, "nowhere.yaml"),
         (["--eval-only"], 2, "has no checkpoint to evaluate"),
         (["--num-gpus", "0"], 2, "processes and machines must be at least 1"),
+        (["device=gpu"], 2, "device must be auto, cpu, cuda or mps, got 'gpu'"),
+        (["data.train=labels"], 2, "write data.train=[labels]"),
     ],
 )
 def test_what_cannot_work_is_said(tmp_path, annotations, train_net, capsys, more, code, complaint):

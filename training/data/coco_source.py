@@ -84,6 +84,10 @@ class CocoSource(LazySource):
         """The record of the image at a place."""
         return ImageRecord(str(self._ids[place]), self._images / self._files[place].path, partial(self._masks, place))
 
+    def contents(self) -> str:
+        """As of any source, and the size of the file."""
+        return f"{super().contents()}, {self._size} bytes"
+
     def _require_images(self) -> None:
         if not len(self._ids):
             raise ValueError(f"{self._path} must hold at least one image")

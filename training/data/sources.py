@@ -51,6 +51,10 @@ class StoreSource(LazySource):
         path = self._rows.store.manifest.entries[index].path
         return ImageRecord(path, self._root / path, partial(self._masks, index))
 
+    def contents(self) -> str:
+        """As of any source, and the hash of the configuration that the images were labelled with."""
+        return f"{super().contents()}, labels {self._rows.store.manifest.config_hash}"
+
     def _masks(self, index: int) -> MaskSet:
         masks = self._rows.row(index).masks
         if masks is None:
@@ -90,7 +94,7 @@ class Sa1bSource(LazySource):
         file = self._files[place].path
         stem = self._images / file.removesuffix(".json")
         candidates = [stem, *(stem.with_name(stem.name + suffix) for suffix in _SUFFIXES)]
-        image = next((path for path in candidates if path.is_file()), candidates[1])
+        image = next((path for path in candidates if path.is_file()), candidates[1])  # whose absence says where to look
         return ImageRecord(file, image, partial(_sa1b_masks, self._path / file))
 
 
@@ -114,6 +118,10 @@ class ConcatSource(LazySource):
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
+
+    def contents(self) -> str:
+        """What each of the sources has; their names do not matter."""
+        return "; ".join(source.contents() for source in self._sources)
 
     def record(self, place: int) -> ImageRecord:
         """The record at a place of the list of all."""

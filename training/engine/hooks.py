@@ -127,4 +127,6 @@ def resume_from(trainer: Trainer, checkpoints: Checkpoints) -> bool:
     state, config = checkpoints.load(path)
     require_same_learning(config, checkpoints.config, path)
     trainer.restore(state)
+    if comm.is_main():
+        log.info("going on from %s, after step %s", path, f"{state.step:,}")
     return True

@@ -119,7 +119,7 @@ def _attempt(main: Main, group: Group, attempt: int) -> int | None:
             store = TCPStore(host, port, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
             port = store.port
         first_rank = group.machine_rank * group.processes
-        job = Job(main, attempt, group.device, first_rank, group.world_size, host, port, Path(folder))
+        job = Job(main, attempt, group.device, first_rank, group.world_size, host, port, Path(folder), *_logging())
         started = start_processes(work, args=(job,), nprocs=group.processes, join=False, start_method="spawn")  # type: ignore[no-untyped-call]
         stopped, codes = _wait(started.processes)
         del store
@@ -139,6 +139,13 @@ def _attempt(main: Main, group: Group, attempt: int) -> int | None:
     reason = f"killed: {', '.join(killed)}" if killed else f"lost, one of another machine{said}"
     log.warning("training processes were %s; all are started again from the last checkpoint", reason)
     return None
+
+
+def _logging() -> tuple[int, str]:
+    """Level and format of this process's log."""
+    root = logging.getLogger()
+    formats = [handler.formatter._fmt for handler in root.handlers if handler.formatter and handler.formatter._fmt]
+    return root.getEffectiveLevel(), next(iter(formats), logging.BASIC_FORMAT)
 
 
 def _wait(processes: Sequence[BaseProcess]) -> tuple[bool, list[int | None]]:

@@ -9,11 +9,12 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 MAY_CHANGE = (
-    "output", "engine", "device", "log_every", "checkpoint_every", "keep_checkpoints", "inference", "evaluation",
-    "data.workers", "data.max_skipped", "optim.steps",
+    "output", "engine", "device", "log_every", "checkpoint_every", "keep_checkpoints", "inference", "automatic",
+    "evaluation", "data.train", "data.workers", "data.max_skipped", "optim.steps",
 )  # fmt: skip
 """Options, and sections of them, that do not decide what a step learns. The number of steps is among them so that a run
-can be made longer; its schedule is then the longer run's from there on."""
+can be made longer; its schedule is then the longer run's from there on. Data may have moved; that they are the same is
+what ``data.contents`` says, which the checkpoint has besides."""
 
 
 def require_same_learning(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:

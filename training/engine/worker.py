@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import re
@@ -40,6 +41,8 @@ class Job:
         host: Where all of them meet,
         port: and through which door.
         reports: An empty folder.
+        log_level: What the process that starts them logs,
+        log_format: and how, so that theirs looks the same.
     """
 
     main: Main
@@ -50,6 +53,8 @@ class Job:
     host: str
     port: int
     reports: Path
+    log_level: int = logging.WARNING
+    log_format: str = logging.BASIC_FORMAT
 
     def report(self, local: int) -> Report | None:
         """What a process of this machine left; None when it was killed."""
@@ -94,6 +99,7 @@ def work(local: int, job: Job) -> None:
         SystemExit: when ``main`` failed; the report says how.
     """
     use_one_thread()
+    logging.basicConfig(level=job.log_level, format=job.log_format)
     os.environ["LOCAL_RANK"] = str(local)
     try:
         store = TCPStore(job.host, job.port, is_master=False, timeout=TIMEOUT)

@@ -49,8 +49,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file or folder") from error
     except (pickle.UnpicklingError, SafetensorError, EOFError, RuntimeError, ValueError, LookupError) as error:
+        # torch goes on to recommend a way of reading that runs what is in the file.
+        reason = str(error).partition(" In PyTorch 2.6")[0].partition("\n")[0].removeprefix("Weights only load failed.")
         raise CheckpointError(
-            f"{path} cannot be read as weights ({error}). It must be a Hugging Face folder, a .safetensors file, "
+            f"{path} cannot be read as weights ({reason.strip() or type(error).__name__}). "
+            "It must be a Hugging Face folder, a .safetensors file, "
             "a .pkl of arrays or a file of torch.save that holds plain tensors; a truncated file fails like this, too."
         ) from error
     while isinstance(loaded, Mapping) and isinstance(loaded.get("model"), Mapping):

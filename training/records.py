@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +36,13 @@ class Source(Sequence[ImageRecord]):
 
     name: str
 
+    def keys(self) -> Iterator[str]:
+        """The keys of all images, in their order; a source that has them without its records gives them sooner."""
+        return (record.key for record in self)
+
     def contents(self) -> str:
         """How many images there are, and a digest of their keys: another one where there are other images."""
         digest = hashlib.sha256()
-        for record in self:
-            digest.update(record.key.encode() + b"\0")
+        for key in self.keys():
+            digest.update(key.encode() + b"\0")
         return f"{len(self)} images, {digest.hexdigest()[:12]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -271,6 +272,14 @@ def test_an_sa1b_folder(tmp_path):
     assert source[0].read_masks().rles == (BOX, BOX) and source[1].read_masks().size_hw == (6, 8)
     assert Sa1bSource(tmp_path, images=tmp_path / "x")[1].path == tmp_path / "x" / "sa_1.jpg"
     assert len(pickle.loads(pickle.dumps(source))[:1]) == 1
+
+
+def test_contents_of_a_large_folder_are_known_without_a_look_at_the_disk(tmp_path, monkeypatch):
+    sa1b(tmp_path, "sa_1", [])
+    source, other = Sa1bSource(tmp_path), Sa1bSource(tmp_path, images=tmp_path / "x")
+    monkeypatch.setattr(Path, "is_file", lambda path: pytest.fail(f"{path} was looked for"))
+    assert source.contents() == other.contents() and source.contents().startswith("1 images, ")
+    assert list(source.keys()) == ["sa_1.json"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
@@ -88,6 +88,10 @@ class Sa1bSource(LazySource):
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def keys(self) -> Iterator[str]:
+        """The names of the json files; nothing is looked for on the disk, as each record's image is."""
+        return (self._files[place].path for place in range(len(self)))
 
     def record(self, place: int) -> ImageRecord:
         """The record of the json file at a place."""

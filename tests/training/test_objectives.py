@@ -3,6 +3,7 @@
 import copy
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,8 +12,9 @@ from tests.training.annotated import write_annotated
 from tests.training.nested_shapes import nested
 from training.build import build_loader, build_model
 from training.config import load_train_config
-from training.objectives import build_objective
-from training.prompts import BOX, NEGATIVE, PADDING, POSITIVE
+from training.data.prompts import batch_of, draw_prompts
+from training.objectives import build_objective, corrected
+from training.prompts import BOX, NEGATIVE, PADDING, POSITIVE, PromptOutput
 from training.samples import Sample, collate
 
 TINY = [
@@ -86,6 +88,46 @@ def test_half_of_the_prompts_are_corrected_up_to_three_times():
     assert (added == POSITIVE).any() and (added == NEGATIVE).any()
     of_boxes = prompts.kind_BP == BOX
     assert prompts.labels_BPK[..., 0][of_boxes].eq(PADDING).all() and of_boxes[:2].float().mean() > 0.3
+
+
+def first_prompts(given, config):
+    return [
+        draw_prompts(t, config.prompts, np.random.default_rng(p))
+        for t, p in zip(given.targets, given.positions, strict=True)
+    ]
+
+
+def everything(prompts):
+    """The answer that all of an image is what was meant."""
+    B, P = prompts.kind_BP.shape
+    return PromptOutput(
+        torch.ones(1, B, P, 6, 1), torch.zeros(1, B, P, 6), torch.zeros(1, B, P, 6, 4), torch.ones(B, 1, 24, 24)
+    )
+
+
+def test_every_round_is_answered_with_the_clicks_of_those_before():
+    config, given, answered = tiny("prompts.per_image=12"), batch(0, 1), []
+
+    def answer(prompts):
+        answered.append(prompts)
+        return everything(prompts)
+
+    asked = corrected(first_prompts(given, config), given, answer, config)
+    assert [prompts.labels_BPK.shape for prompts in answered] == [(2, 6, 1), (2, 4, 2), (2, 2, 3)]
+    final = batch_of(asked, 6)
+    for turn, prompts in enumerate(answered):
+        assert torch.equal(prompts.points_BPK2, final.points_BPK2[:, 2 * turn :, : turn + 1])
+        assert torch.equal(prompts.labels_BPK, final.labels_BPK[:, 2 * turn :, : turn + 1])
+    assert final.labels_BPK[:, 4:, 1:].eq(NEGATIVE).all()
+
+
+def test_corrections_belong_to_a_position_whatever_else_is_in_the_batch():
+    config, together, alone = tiny(), batch(0, 1), batch(1)
+    assert alone.positions == together.positions[1:] == (1,)
+    ours, theirs = (
+        corrected(first_prompts(given, config), given, everything, config)[-1] for given in (together, alone)
+    )
+    assert torch.equal(ours.points_PK2, theirs.points_PK2) and ours.labels_PK[:, 1:].ne(PADDING).any()
 
 
 def test_without_corrections_prompts_are_single():

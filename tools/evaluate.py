@@ -1,10 +1,16 @@
-"""How well masks find ground truth, whatever its classes: COCO's average recall and precision at several mask budgets.
+"""How well masks find ground truth, whatever its classes.
 
-The masks are those that a checkpoint predicts now, or those that a store holds.
+--task masks (the default): COCO's average recall and precision at several mask budgets. The masks are those that a
+checkpoint predicts now, or those that a store holds.
+
+--task point: one click in the middle of each ground truth. "Max IoU" is that of the mask which the model thinks best,
+"Oracle IoU" that of the best of its six, NoC the number of clicks until an IoU is reached. With a store of labels, the
+labels under the click stand for the six masks.
 
 Example:
     python tools/evaluate.py coco/annotations.json --checkpoint out/train/model_final.pth --output report.json
     python tools/evaluate.py coco/annotations.json --store predictions/ --images 50
+    python tools/evaluate.py panoptic_val2017.json --task point --checkpoint clicks.pth inference.short_side=800
 """
 
 from __future__ import annotations
@@ -25,10 +31,12 @@ from dico.ground_truth import load_annotations
 from dico.label_command import DONE, INTERRUPTED, positive
 from dico.store import MaskStore
 from training.build import choose_device
-from training.data.catalog import Located, locate
+from training.data.catalog import Located, locate, open_source
 from training.evaluation.base import Report
 from training.evaluation.coco import CocoEvaluator, data_set_name, evenly_spaced
+from training.evaluation.point_iou import MOST_CLICKS, PointEvaluator
 from training.evaluation.report import CocoReport
+from training.prompt_predictor import PromptPredictor
 from training.trained import load_trained
 
 
@@ -47,7 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse has said why
         return stop.code if isinstance(stop.code, int) else WRONG_USAGE
     try:
-        report = _of_store(args) if args.store is not None else _of_checkpoint(args)
+        if args.task == "point":
+            report = _of_clicks(args)
+        else:
+            report = _of_store(args) if args.store is not None else _of_checkpoint(args)
         print(report.table())
         if args.output is not None:
             with atomic_file(args.output) as temporary:
@@ -78,10 +89,40 @@ def _of_checkpoint(args: argparse.Namespace) -> Report:
     return evaluator.report(tqdm(predictions, total=len(evaluator.images), unit=" images", disable=None))
 
 
-def _of_store(args: argparse.Namespace) -> Report:
-    for option in ("overrides", "config_file", "images_root"):
+def _of_clicks(args: argparse.Namespace) -> Report:
+    images_root = None if args.images_root is None else Path(args.images_root)
+    evaluator = PointEvaluator(
+        open_source(args.annotations, images=images_root),
+        images=args.images,
+        most_clicks=args.clicks,
+        name=_point_name(args.annotations),
+    )
+    if args.store is not None:
+        _require_no_settings(args)
+        predictions = evaluator.predictions_of_labels(MaskStore.open(args.store))
+    else:
+        predictor = PromptPredictor.from_checkpoint(
+            args.checkpoint, config_file=args.config_file, overrides=args.overrides, device=choose_device(args.device)
+        )
+        predictions = evaluator.predictions(predictor)
+    return evaluator.report(tqdm(predictions, total=len(evaluator.records), unit=" images", disable=None))
+
+
+def _point_name(annotations: str) -> str:
+    found = locate(annotations)
+    return found.name or (data_set_name(found.annotations) if found.annotations.is_file() else str(found.annotations))
+
+
+def _require_no_settings(args: argparse.Namespace) -> None:
+    for option in ("overrides", "config_file"):
         if getattr(args, option):
             raise ValueError(f"{option.replace('_', ' ')} are for --checkpoint; a store holds the masks themselves")
+
+
+def _of_store(args: argparse.Namespace) -> Report:
+    _require_no_settings(args)
+    if args.images_root:
+        raise ValueError("images root are for --checkpoint; a store holds the masks themselves")
     found = _located(args)
     images = evenly_spaced(load_annotations(found.annotations), args.images)
     figures = evaluate_store(MaskStore.open(args.store), images, max_dets=args.max_dets)
@@ -105,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="settings, such as inference.max_masks=100"
     )
+    parser.add_argument("--task", choices=("masks", "point"), default="masks", help="what is measured (masks)")
     masks = parser.add_mutually_exclusive_group(required=True)
     masks.add_argument("--checkpoint", metavar="CHECKPOINT", help="a file of weights, or a Hugging Face folder")
     masks.add_argument("--store", metavar="STORE", help="a folder that predict.py or dico label made")
@@ -112,6 +154,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=0, metavar="N", help="only N images, evenly spaced; 0: all (0)")
     parser.add_argument(
         "--max-dets", type=_budgets, default=(100, 1000), metavar="N,N", help="mask budgets an image (100,1000)"
+    )
+    parser.add_argument(
+        "--clicks",
+        type=positive,
+        default=MOST_CLICKS,
+        metavar="N",
+        help=f"with --task point, at most so many clicks; 1 for the first alone ({MOST_CLICKS})",
     )
     parser.add_argument(
         "--images-root",

@@ -326,7 +326,11 @@ def test_a_description_by_path_and_by_name(tmp_path, described, monkeypatch):
     ("text", "error", "message"),
     [
         ("format: coco\nannotations: ${DICO_DATASETS}/a.json", ValueError, "variable DICO_DATASETS, which is not set"),
-        ("format: voc\nannotations: a.json", ValueError, "format must be one of coco, lvis, sa1b, store, got 'voc'"),
+        (
+            "format: voc\nannotations: a.json",
+            ValueError,
+            "format must be one of coco, lvis, panoptic, sa1b, store, got 'voc'",
+        ),
         ("format: coco\nannotation: a.json", KeyError, "did you mean annotations"),
         ("format: coco", TypeError, "annotations"),
         ("format: coco\nannotations: 3", TypeError, "annotations must be of type str, got 3"),

@@ -11,6 +11,11 @@ from dico.evaluate import evaluate_store
 from dico.store import MaskStore
 from tests.conftest import REPOSITORY
 from tests.training.annotated import write_annotated, write_checkpoint
+from tests.training.asked import write_promptable
+from tests.training.panoptic import write_panoptic
+from training.data.catalog import open_source
+from training.evaluation.point_iou import PointEvaluator
+from training.prompt_predictor import PromptPredictor
 
 SMALL = ["inference.short_side=64", "inference.long_side=96"]
 ABSENT = "cuda" if torch.backends.mps.is_available() else "mps"  # no machine has both
@@ -93,3 +98,59 @@ def test_wrong_usage(tmp_path, annotations, evaluate, capsys, more, complaint):
     output = tmp_path / "figures.json"
     assert evaluate([str(annotations), *more, "--output", str(output)]) == 2
     assert complaint in capsys.readouterr().err and not output.exists()
+
+
+LOOSE = ["automatic.points_per_side=3", "automatic.min_iou=0", "automatic.min_stability=0", "automatic.max_box_iou=1"]
+
+
+@pytest.fixture
+def promptable(tmp_path):
+    return write_promptable(tmp_path / "clicks.pth")
+
+
+def test_clicks_on_a_data_set(tmp_path, annotations, promptable, evaluate, capsys):
+    output = tmp_path / "figures.json"
+    command = [str(annotations), "--task", "point", "--output", str(output), "--images", "3"]
+    assert evaluate([*command, "--checkpoint", str(promptable), "--clicks", "2", "inference.short_side=80"]) == 0
+    told = capsys.readouterr().out
+    found = json.loads(output.read_text())
+    assert told.startswith("drawn: 3 images; 9 ground truths") and found["task"] == "point" and found["name"] == "drawn"
+    assert 0 < found["max_iou"]["mean"] <= found["oracle_iou"]["mean"] and found["most_clicks"] == 2
+    assert [one["threshold"] for one in found["clicks"]] == [0.8, 0.85, 0.9]
+    evaluator = PointEvaluator(open_source(str(annotations)), images=3, most_clicks=2, name="drawn")
+    predictor = PromptPredictor.from_checkpoint(promptable, overrides=["inference.short_side=80"])
+    assert evaluator.report(evaluator.predictions(predictor)).table() + "\n" == told
+
+
+def test_clicks_on_panoptic_annotations_elsewhere(tmp_path, promptable, evaluate, capsys):
+    path = write_panoptic(tmp_path / "a", images="photos")
+    command = [str(path), "--task", "point", "--checkpoint", str(promptable), "--clicks", "1"]
+    assert evaluate(command) == 2
+    assert "3 of 3 images of" in capsys.readouterr().err
+    assert evaluate([*command, "--images-root", str(tmp_path / "a" / "photos"), "inference.short_side=80"]) == 0
+    assert capsys.readouterr().out.startswith("annotations/panoptic_val2017: 3 images; 6 ground truths")
+
+
+def test_labels_that_are_clicked(tmp_path, annotations, evaluate, capsys):
+    assert dico(["label", str(annotations.parent / "images"), str(tmp_path / "labels"), "--quiet"]) == 0
+    capsys.readouterr()
+    assert evaluate([str(annotations), "--task", "point", "--store", str(tmp_path / "labels")]) == 0
+    assert "Oracle IoU" in capsys.readouterr().out
+
+
+def test_automatic_masks_are_measured_as_any_others(tmp_path, annotations, promptable, evaluate, capsys):
+    predict = runpy.run_path(str(REPOSITORY / "tools" / "predict.py"))["main"]
+    store, settings = tmp_path / "store", [*LOOSE, "inference.short_side=80"]
+    assert predict([str(promptable), str(annotations.parent / "images"), str(store), *settings, "--quiet"]) == 0
+    assert MaskStore.open(store).manifest.config["automatic"]["points_per_side"] == 3
+    assert evaluate([str(annotations), "--checkpoint", str(promptable), *settings]) == 0
+    table = capsys.readouterr().out
+    assert evaluate([str(annotations), "--store", str(store)]) == 0
+    assert capsys.readouterr().out == table and "drawn: 5 images; 0.0 masks" not in table
+
+
+def test_a_whole_image_model_cannot_be_clicked(annotations, checkpoint, evaluate, capsys):
+    assert evaluate([str(annotations), "--task", "point", "--checkpoint", str(checkpoint)]) == 2
+    assert "does not say that it is a promptable model" in capsys.readouterr().err
+    assert evaluate([str(annotations), "--task", "point", "--store", "nowhere", "inference.short_side=3"]) == 2
+    assert "overrides are for --checkpoint" in capsys.readouterr().err

@@ -12,11 +12,13 @@ from pathlib import Path
 from dico.config_loading import load_dataclass, require
 from dico.store.manifest import MANIFEST
 from training.data.coco_source import CocoSource
+from training.data.panoptic_source import PanopticSource, is_panoptic
 from training.data.sources import ConcatSource, Sa1bSource, StoreSource
 from training.records import Source
 
-FORMATS = ("coco", "lvis", "sa1b", "store")
-"""What annotations may be: a COCO json, an LVIS json, a folder of SA-1B's jsons, a store of ``dico label``."""
+FORMATS = ("coco", "lvis", "panoptic", "sa1b", "store")
+"""What annotations may be: a COCO json, an LVIS json, a json of COCO's panoptic annotations, a folder of SA-1B's jsons,
+a store of ``dico label``."""
 DESCRIPTIONS = Path(__file__).resolve().parents[2] / "datasets"
 """The folder of descriptions that come with the project; ``datasets`` in the working folder goes first."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -80,12 +82,13 @@ def open_sources(names: Sequence[str]) -> Source:
     return sources[0] if len(sources) == 1 else ConcatSource(sources)
 
 
-def open_source(name: str) -> Source:
+def open_source(name: str, *, images: Path | None = None) -> Source:
     """The images of a data set and their masks, neither of them read yet.
 
     Args:
-        name: The path of a store of ``dico label``, a COCO or LVIS json, an SA-1B folder or a data set's YAML file; or
-            the name of a YAML file in ``datasets``, without its extension.
+        name: The path of a store of ``dico label``, a COCO, LVIS or panoptic json, an SA-1B folder or a data set's YAML
+            file; or the name of a YAML file in ``datasets``, without its extension.
+        images: The folder of the images; None for where the data set has them.
 
     Returns:
         The source.
@@ -96,11 +99,14 @@ def open_source(name: str) -> Source:
         ValueError: when a file is not what it is taken for, is damaged, or names an unset environment variable.
     """
     found = locate(name)
+    files, images = found.annotations, images or found.images
     if found.format == "store":
-        return StoreSource(found.annotations, images=found.images, name=found.name)
+        return StoreSource(files, images=images, name=found.name)
     if found.format == "sa1b":
-        return Sa1bSource(found.annotations, images=found.images, name=found.name)
-    return CocoSource(found.annotations, images=found.images, name=found.name)
+        return Sa1bSource(files, images=images, name=found.name)
+    if found.format == "panoptic":
+        return PanopticSource(files, images=images, name=found.name)
+    return CocoSource(files, images=images, name=found.name)
 
 
 def locate(name: str) -> Located:
@@ -111,7 +117,7 @@ def locate(name: str) -> Located:
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return _locate_described(path)
     if path.is_file():
-        return Located("coco", path)
+        return Located("panoptic" if is_panoptic(path) else "coco", path)
     descriptions = _descriptions()
     if name in descriptions:
         return _locate_described(descriptions[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from dico.evaluate import evaluate_masks
 from dico.ground_truth import AnnotatedImage, load_annotations
@@ -14,6 +15,8 @@ from training.evaluation.base import Predict
 from training.evaluation.report import CocoReport
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 IMAGES = "images"
 """The folder beside an annotation file where its images usually lie."""
@@ -120,7 +123,7 @@ class CocoEvaluator:
             log.warning("%s", error)
 
 
-def evenly_spaced(images: Sequence[AnnotatedImage], count: int) -> tuple[AnnotatedImage, ...]:
+def evenly_spaced(images: Sequence[T], count: int) -> tuple[T, ...]:
     """So many images, at even distances, the first among them; all of them for 0, or when there are no more.
 
     Args:

@@ -79,16 +79,16 @@ def corrected(asked: Sequence[Asked], batch: Batch, answer: Answer, config: Trai
         config: How many rounds, and the seed of what is drawn in them.
     """
     drawn = [generator(config.seed, position, Purpose.CORRECTIONS) for position in batch.positions]
-    corrected = list(asked)
     with _casts_of_its_own(batch.images_BCHW.device.type):
         for first in corrected_from(config.prompts):
-            output = answer(batch_of(corrected, first))
-            for image, (of_image, targets, size_hw, rng) in enumerate(
-                zip(corrected, batch.targets, batch.sizes_hw, drawn, strict=True)
-            ):
-                shown_Phw = best_masks(output, image)
-                corrected[image] = with_corrections(of_image, targets, shown_Phw, size_hw, rng, first=first)
-    return corrected
+            output = answer(batch_of(asked, first))
+            asked = [
+                with_corrections(of_image, targets, best_masks(output, image), size_hw, rng, first=first)
+                for image, (of_image, targets, size_hw, rng) in enumerate(
+                    zip(asked, batch.targets, batch.sizes_hw, drawn, strict=True)
+                )
+            ]
+    return list(asked)
 
 
 def best_masks(output: PromptOutput, image: int) -> Tensor:

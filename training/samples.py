@@ -128,59 +128,24 @@ class Batch:
 
 
 @dataclass(frozen=True, eq=False)
-class AuxOutput:
-    """What the model predicts before its last layer, for deep supervision.
-
-    Attributes:
-        class_logits_BQ2: float (B, Q, 2): object, no object (:data:`OBJECT`, :data:`NO_OBJECT`).
-        mask_logits_BQhw: float (B, Q, h, w): above 0 where the mask is; cell centres cover the padded image evenly.
-    """
-
-    class_logits_BQ2: Tensor
-    mask_logits_BQhw: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Output:
-    """What a whole-image model predicts.
-
-    Attributes:
-        class_logits_BQ2: float (B, Q, 2), as in AuxOutput, of the last layer.
-        mask_logits_BQhw: float (B, Q, h, w), as in AuxOutput, of the last layer.
-        aux: The predictions before it, the first layer's first; empty in inference.
-    """
-
-    class_logits_BQ2: Tensor
-    mask_logits_BQhw: Tensor
-    aux: tuple[AuxOutput, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
 class FactoredOutput:
-    """What a whole-image model predicts in training: every layer's masks, not multiplied out.
+    """What a whole-image model predicts: the masks of its layers, not multiplied out.
 
     A mask is the dot product of a query's embedding with the features of each cell. The losses look at some points of
     some masks, and sampling is linear: so the logits of all queries at all cells (5 GB for ten layers of 2,000 queries
     at 1024 pixels, and as much again for their gradient) are never needed.
 
     Attributes:
-        class_logits_LBQ2: float (L, B, Q, 2), as in AuxOutput; the last layer comes last.
-        embeddings_LBQC: float (L, B, Q, C): a mask embedding a query.
-        features_BChw: float (B, C, h, w): the mask features, which all layers share.
+        class_logits_LBQ2: float (L, B, Q, 2): object, no object (:data:`OBJECT`, :data:`NO_OBJECT`). Layers before the
+            last are there for deep supervision; the last comes last, and in inference alone.
+        embeddings_LBQC: float (L, B, Q, C): a mask embedding a query; the product is above 0 where the mask is.
+        features_BChw: float (B, C, h, w): the mask features, which all layers share; cell centres cover the padded
+            image evenly.
     """
 
     class_logits_LBQ2: Tensor
     embeddings_LBQC: Tensor
     features_BChw: Tensor
-
-    def dense(self) -> Output:
-        """The same predictions, multiplied out."""
-        features_BCS = self.features_BChw.flatten(2)
-        *before, last = (
-            AuxOutput(class_logits_BQ2, (embedding_BQC @ features_BCS).unflatten(2, self.features_BChw.shape[2:]))
-            for class_logits_BQ2, embedding_BQC in zip(self.class_logits_LBQ2, self.embeddings_LBQC, strict=True)
-        )
-        return Output(last.class_logits_BQ2, last.mask_logits_BQhw, tuple(before))
 
 
 class StepLosses(Protocol):

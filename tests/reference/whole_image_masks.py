@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from tests.reference.dense import dense_masks
 from training.samples import FactoredOutput
 
 
@@ -28,12 +29,12 @@ def published_masks(
     image: int = 0,
 ) -> Published:
     """Two bilinear resizes of dense masks, and scores (Cheng et al. 2022, Mask2Former's instance inference)."""
-    dense = output.dense()
-    logits_1QHW = functional.interpolate(dense.mask_logits_BQhw[image : image + 1], size=padded_hw, mode="bilinear")
+    masks_BQhw = dense_masks(output)[-1]
+    logits_1QHW = functional.interpolate(masks_BQhw[image : image + 1], size=padded_hw, mode="bilinear")
     logits_1QHW = logits_1QHW[:, :, : unpadded_hw[0], : unpadded_hw[1]]
     logits_QHW = functional.interpolate(logits_1QHW, size=original_hw, mode="bilinear")[0]
     inside_QHW = logits_QHW > 0
     area_Q = inside_QHW.flatten(1).sum(dim=1)
     mean_Q = (logits_QHW.sigmoid() * inside_QHW).flatten(1).sum(dim=1) / area_Q.clamp(min=1)
-    class_Q = dense.class_logits_BQ2[image].softmax(dim=-1)[:, 0]
+    class_Q = output.class_logits_LBQ2[-1, image].softmax(dim=-1)[:, 0]
     return Published(logits_QHW.numpy(), (class_Q * mean_Q).numpy())

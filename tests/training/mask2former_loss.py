@@ -11,13 +11,25 @@ from torch import Tensor
 
 from training.config import LossConfig
 from training.models.points import LossPoints
-from training.samples import Output
+from training.samples import FactoredOutput
 
 
 def published_losses(
-    output: Output, masks: Sequence[Tensor], points: Sequence[LossPoints], config: LossConfig
+    output: FactoredOutput,
+    mask_logits: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    points: Sequence[LossPoints],
+    config: LossConfig,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Class, mask and dice loss of every layer, the last layer's last; masks are float, as transformers has them."""
+    """Class, mask and dice loss of every layer, the last layer's last.
+
+    Args:
+        output: Predictions, of which the class logits are taken,
+        mask_logits: and their masks, multiplied out: (B, Q, h, w) of each layer.
+        masks: Targets of each image, float, as transformers has them.
+        points: Of each image.
+        config: Weights and numbers of points.
+    """
     from transformers.models.mask2former.modeling_mask2former import Mask2FormerConfig, Mask2FormerLoss
 
     criterion = Mask2FormerLoss(
@@ -33,20 +45,20 @@ def published_losses(
         ),
         weight_dict={},
     )
-    aux = [
-        {"masks_queries_logits": layer.mask_logits_BQhw, "class_queries_logits": layer.class_logits_BQ2}
-        for layer in output.aux
+    layers = [
+        {"masks_queries_logits": logits_BQhw, "class_queries_logits": class_logits_BQ2}
+        for logits_BQhw, class_logits_BQ2 in zip(mask_logits, output.class_logits_LBQ2, strict=True)
     ]
-    matched = [min(len(found), output.class_logits_BQ2.shape[1]) for found in masks]
+    matched = [min(len(found), output.class_logits_LBQ2.shape[2]) for found in masks]
     with _given_points(points, matched):
         losses = criterion(
-            output.mask_logits_BQhw,
-            output.class_logits_BQ2,
+            layers[-1]["masks_queries_logits"],
+            layers[-1]["class_queries_logits"],
             list(masks),
             [torch.zeros(len(found), dtype=torch.int64) for found in masks],
-            aux,
+            layers[:-1],
         )
-    suffixes = [*(f"_{layer}" for layer in range(len(output.aux))), ""]
+    suffixes = [*(f"_{layer}" for layer in range(len(layers) - 1)), ""]
     class_L, mask_L, dice_L = (
         torch.stack([losses[kind + suffix] for suffix in suffixes])
         for kind in ("loss_cross_entropy", "loss_mask", "loss_dice")

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from tests.reference import criterion as reference
+from tests.reference.dense import dense_masks
 from tests.training.drawn_targets import boxes, leaves, predictions
 from tests.training.mask2former_loss import published_losses
 from training.config import LossConfig
 from training.models.criterion import Criterion
 from training.models.points import draw_points
-from training.samples import Output, Targets
+from training.samples import FactoredOutput, Targets
 
 CONFIG = LossConfig(points=40)
 COUNTS = [(4, 2), (1, 12), (3, 0), (0, 0)]
@@ -29,19 +30,18 @@ def batch(counts, config=CONFIG, size_hw=(32, 48)):
 
 def by_loop(output, targets, points, config):
     """float64 (L, 3): class, mask and dice of every layer."""
-    dense = output.dense()
     masks = [found.masks_NHW.double().numpy() for found in targets]
     at = [tuple(p.double().numpy() for p in (x.matching_K2, x.candidates_K2, x.uniform_K2)) for x in points]
     return np.array(
         [
             reference.layer_losses(
-                layer.class_logits_BQ2.detach().double().numpy(),
-                layer.mask_logits_BQhw.detach().double().numpy(),
+                class_logits_BQ2.detach().double().numpy(),
+                mask_logits_BQhw.detach().double().numpy(),
                 masks,
                 at,
                 config,
             )
-            for layer in (*dense.aux, dense)
+            for class_logits_BQ2, mask_logits_BQhw in zip(output.class_logits_LBQ2, dense_masks(output), strict=True)
         ]
     )
 
@@ -50,25 +50,25 @@ def terms(losses):
     return torch.stack((losses.class_L, losses.mask_L, losses.dice_L), dim=1).detach().numpy()
 
 
-@pytest.mark.parametrize("factored", [False, True])
 @pytest.mark.parametrize("counts", COUNTS, ids=COUNT_NAMES)
-def test_losses_equal_the_loop(counts, factored):
+def test_losses_equal_the_loop(counts):
     output = predictions(layers=2, images=2, queries=8, size_hw=(8, 12))
     targets, points = batch(counts)
-    losses = Criterion(CONFIG).at_points(output if factored else output.dense(), targets, points)
+    losses = Criterion(CONFIG).at_points(output, targets, points)
     expected = by_loop(output, targets, points, CONFIG)
     np.testing.assert_allclose(terms(losses), expected, atol=1e-5)
     assert losses.total.item() == pytest.approx(expected.sum(axis=0) @ (2, 5, 5), rel=1e-5)
 
 
-@pytest.mark.parametrize("factored", [False, True])
 @pytest.mark.parametrize("counts", COUNTS[:2], ids=COUNT_NAMES[:2])
-def test_all_terms_of_all_layers_and_their_gradients_equal_the_published_ones(counts, factored):
+def test_all_terms_of_all_layers_and_their_gradients_equal_the_published_ones(counts):
     config = LossConfig(points=300)
     output = predictions(layers=4, images=2, queries=10, size_hw=(24, 40))
     targets, points = batch(counts, config, size_hw=(96, 160))
-    losses = Criterion(config).at_points(output if factored else output.dense(), targets, points)
-    published = published_losses(output.dense(), [found.masks_NHW.float() for found in targets], points, config)
+    losses = Criterion(config).at_points(output, targets, points)
+    published = published_losses(
+        output, dense_masks(output), [found.masks_NHW.float() for found in targets], points, config
+    )
     for ours, theirs in zip((losses.class_L, losses.mask_L, losses.dice_L), published, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     total = sum(weight * loss_L.sum() for weight, loss_L in zip((2, 5, 5), published, strict=True))
@@ -88,12 +88,11 @@ def test_prediction_of_another_layer_is_another_loss():
     )
 
 
-@pytest.mark.parametrize("factored", [False, True])
-def test_drop_loss_takes_no_loss_of_masks_without_overlap(factored):
+def test_drop_loss_takes_no_loss_of_masks_without_overlap():
     config = dataclasses.replace(CONFIG, drop_iou=0.2)
     output = predictions(layers=2, images=2, queries=8, size_hw=(8, 12))
     targets, points = batch([4, 2])
-    losses = Criterion(config).at_points(output if factored else output.dense(), targets, points)
+    losses = Criterion(config).at_points(output, targets, points)
     np.testing.assert_allclose(terms(losses), by_loop(output, targets, points, config), atol=1e-5)
     plain = Criterion(CONFIG).at_points(output, targets, points)
     assert (losses.mask_L < plain.mask_L).all() and losses.mask_L.sum() > 0
@@ -102,11 +101,12 @@ def test_drop_loss_takes_no_loss_of_masks_without_overlap(factored):
 
 def test_a_right_prediction_is_lost_less_than_a_wrong_one():
     masks_NHW = boxes(3, (32, 48))
-    right = torch.where(masks_NHW, 12.0, -12.0)[None]
-    class_logits_BQ2 = torch.tensor([[[9.0, -9.0]] * 3])
+    right_BChw = torch.where(masks_NHW, 12.0, -12.0)[None]
+    class_logits_LBQ2, embeddings_LBQC = torch.tensor([[[[9.0, -9.0]] * 3]]), torch.eye(3)[None, None]
+    right, wrong = (FactoredOutput(sign * class_logits_LBQ2, embeddings_LBQC, sign * right_BChw) for sign in (1, -1))
     criterion, seed = Criterion(CONFIG), torch.Generator()
-    good = criterion(Output(class_logits_BQ2, right), [Targets(masks_NHW)], seed.manual_seed(0))
-    bad = criterion(Output(-class_logits_BQ2, -right), [Targets(masks_NHW)], seed.manual_seed(0))
+    good = criterion(right, [Targets(masks_NHW)], seed.manual_seed(0))
+    bad = criterion(wrong, [Targets(masks_NHW)], seed.manual_seed(0))
     assert good.class_L.item() < 1e-4 and good.dice_L.item() < 0.3 and good.total < bad.total / 20
 
 
@@ -118,11 +118,10 @@ def test_equal_seeds_give_equal_losses():
     assert totals[0] == totals[1] != totals[2]
 
 
-@pytest.mark.parametrize("factored", [False, True])
-def test_gradients_reach_everything_also_without_masks(factored):
+def test_gradients_reach_everything_also_without_masks():
     output = predictions(layers=2, images=1, queries=4, size_hw=(8, 12))
     targets, points = batch([0])
-    total = Criterion(CONFIG).at_points(output if factored else output.dense(), targets, points).total
+    total = Criterion(CONFIG).at_points(output, targets, points).total
     of_class, of_embeddings, of_features = torch.autograd.grad(total, leaves(output))
     assert of_class.abs().sum() > 0 and of_embeddings.eq(0).all() and of_features.eq(0).all()
 
@@ -144,15 +143,14 @@ def test_autocast_changes_nothing():
 
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("factored", [False, True])
-def test_half_precision_is_compared_in_full(half, factored):
+def test_half_precision_is_compared_in_full(half):
     output, (targets, points) = predictions(layers=2, images=2, queries=8, size_hw=(8, 12)), batch([4, 2])
     halved = dataclasses.replace(output, **{k: v.to(half) for k, v in vars(output).items()})
     full = dataclasses.replace(output, **{k: v.float() for k, v in vars(halved).items()})
-    losses = Criterion(CONFIG).at_points(halved if factored else halved.dense(), targets, points)
+    losses = Criterion(CONFIG).at_points(halved, targets, points)
     assert losses.total.dtype == torch.float32
     exact = Criterion(CONFIG).at_points(full, targets, points)
-    torch.testing.assert_close(losses.total, exact.total, rtol=1e-5 if factored else 0.05, atol=0)
+    torch.testing.assert_close(losses.total, exact.total, rtol=1e-5, atol=0)
 
 
 def test_targets_for_another_number_of_images_are_refused():

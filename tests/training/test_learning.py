@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from tests.reference.dense import dense_masks
 from training.config import LossConfig, ModelConfig
 from training.models.criterion import Criterion
 from training.models.whole_image import WholeImageModel
@@ -32,7 +33,7 @@ def scene(seed):
 
 def best_ious(output, batch):
     """The IoU of each target with the query that fits it best, over the cells of the masks."""
-    logits_BQhw = output.dense().mask_logits_BQhw.detach()
+    logits_BQhw = dense_masks(output)[-1].detach()
     for predicted_Qhw, targets in zip(logits_BQhw > 0, batch.targets, strict=True):
         for target_hw in targets.masks_NHW[:, 2::4, 2::4]:
             overlap_Q = (predicted_Qhw & target_hw).sum(dim=(1, 2))

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dico.config_loading import to_plain
+from tests.reference.dense import dense_masks
 from tests.training.mask2former import SMALL, SMALL_CONFIGS, oracle, saved, shaken
 from training.config import ModelConfig, TinyConfig
 from training.models.architecture import BACKBONE
@@ -51,9 +52,9 @@ def test_a_hugging_face_folder_gives_its_model(name, tmp_path):
     assert ours.config == SMALL_CONFIGS[name] and not ours.training
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        expected, found = theirs(pixel_values=images), ours(images).dense()
-    torch.testing.assert_close(found.mask_logits_BQhw, expected.masks_queries_logits, atol=1e-4, rtol=0)
-    torch.testing.assert_close(found.class_logits_BQ2, expected.class_queries_logits, atol=1e-4, rtol=0)
+        expected, found = theirs(pixel_values=images), ours(images)
+    torch.testing.assert_close(dense_masks(found)[-1], expected.masks_queries_logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.class_logits_LBQ2[-1], expected.class_queries_logits, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", SMALL_CONFIGS)
@@ -70,8 +71,8 @@ def test_transformers_reads_what_we_write(name, tmp_path):
     assert not report["unexpected_keys"] and not report["mismatched_keys"]
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        expected, found = theirs.eval()(pixel_values=images), ours(images).dense()
-    torch.testing.assert_close(found.mask_logits_BQhw, expected.masks_queries_logits, atol=1e-4, rtol=0)
+        expected, found = theirs.eval()(pixel_values=images), ours(images)
+    torch.testing.assert_close(dense_masks(found)[-1], expected.masks_queries_logits, atol=1e-4, rtol=0)
     assert_same(weights(load_model(tmp_path / "folder")), weights(ours))
     with pytest.raises(FileExistsError):
         save_hugging_face(ours, tmp_path / "folder")

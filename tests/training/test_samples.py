@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.samples import FactoredOutput, Sample, Targets, collate
+from training.samples import Sample, Targets, collate
 
 
 def sample(size_hw, masks=2, value=7):
@@ -43,13 +43,3 @@ def test_refusals():
         Targets(masks[0])
     with pytest.raises(ValueError, match="samples must be at least one"):
         collate([])
-
-
-def test_masks_multiplied_out():
-    rng = torch.Generator().manual_seed(0)
-    embeddings_LBQC, features_BChw = torch.randn(3, 2, 4, 5, generator=rng), torch.randn(2, 5, 6, 7, generator=rng)
-    output = FactoredOutput(torch.zeros(3, 2, 4, 2), embeddings_LBQC, features_BChw)
-    dense = output.dense()
-    assert dense.mask_logits_BQhw.shape == (2, 4, 6, 7) and len(dense.aux) == 2
-    expected = output.embeddings_LBQC[0, 1, 3] @ output.features_BChw[1, :, 5, 6]
-    torch.testing.assert_close(dense.aux[0].mask_logits_BQhw[1, 3, 5, 6], expected)

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dico.config_loading import from_mapping
+from tests.reference.dense import dense_masks
 from tests.training.mask2former import SMALL_CONFIGS, oracle, saved, shaken
 from training.config import ModelConfig, TinyConfig
 from training.models.mask_decoder import MaskDecoder, allowed_cells
@@ -41,14 +42,16 @@ def of_same_weights(config, folder):
 def assert_equal_predictions(theirs, ours, images, atol):
     with torch.no_grad():
         other = theirs(pixel_values=images, output_auxiliary_logits=True)
-        mine = ours(images, deep_supervision=True).dense()
-    pairs = [(other.class_queries_logits, mine.class_logits_BQ2), (other.masks_queries_logits, mine.mask_logits_BQhw)]
-    for theirs_aux, ours_aux in zip(other.auxiliary_logits, mine.aux, strict=True):
-        pairs.append((theirs_aux["class_queries_logits"], ours_aux.class_logits_BQ2))
-        pairs.append((theirs_aux["masks_queries_logits"], ours_aux.mask_logits_BQhw))
-    for expected, found in pairs:
-        assert expected.std() > 0.01
-        torch.testing.assert_close(found, expected, atol=atol, rtol=0)
+        mine = ours(images, deep_supervision=True)
+    layers = [*other.auxiliary_logits, other]
+    for kind, of_layers in (
+        ("class_queries_logits", mine.class_logits_LBQ2),
+        ("masks_queries_logits", dense_masks(mine)),
+    ):
+        for layer, found in zip(layers, of_layers, strict=True):
+            expected = layer[kind]
+            assert expected.std() > 0.01
+            torch.testing.assert_close(found, expected, atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize("name", SMALL_CONFIGS)
@@ -71,9 +74,9 @@ def test_equals_transformers_at_published_widths(backbone, tmp_path):
 def test_gradients_equal_those_of_transformers(tmp_path):
     theirs, ours = of_same_weights(SMALL_CONFIGS["swin"], tmp_path)
     images = torch.randn(1, 3, 64, 96)
-    other, mine = theirs(pixel_values=images), ours(images).dense()
-    for output in (other.masks_queries_logits, mine.mask_logits_BQhw):
-        output.square().mean().backward()
+    other, mine = theirs(pixel_values=images), ours(images)
+    for masks_BQhw in (other.masks_queries_logits, *dense_masks(mine)):
+        masks_BQhw.square().mean().backward()
     expected = {name: p.grad for name, p in theirs.named_parameters() if "transformer_module" in name}
     found = {name: p.grad for name, p in ours.named_parameters() if "transformer_module" in name}
     assert found.keys() == expected.keys()
@@ -89,8 +92,7 @@ def test_without_deep_supervision_only_the_last_layer_comes():
     assert torch.equal(alone.features_BChw, deep.features_BChw)
     torch.testing.assert_close(alone.embeddings_LBQC, deep.embeddings_LBQC[-1:])
     torch.testing.assert_close(alone.class_logits_LBQ2, deep.class_logits_LBQ2[-1:])
-    output = alone.dense()
-    assert output.mask_logits_BQhw.shape == (2, 5, 16, 24) and output.class_logits_BQ2.shape == (2, 5, 2)
+    assert alone.features_BChw.shape == (2, 32, 16, 24) and alone.class_logits_LBQ2.shape == (1, 2, 5, 2)
 
 
 @pytest.mark.parametrize("deep_supervision", [False, True])
@@ -110,7 +112,7 @@ def test_full_masks_are_not_made(deep_supervision):
         output = model(torch.randn(1, 3, 256, 384), deep_supervision=deep_supervision)
         stride_4, stride_8 = 64 * 96, 32 * 48
         assert stride_8 in cells and max(cells) <= 2 * stride_8
-        output.dense()
+        dense_masks(output)
         assert stride_4 in cells
 
 
@@ -135,9 +137,8 @@ def test_a_query_with_an_empty_mask_attends_everywhere():
 def test_every_weight_that_should_learn_does():
     torch.manual_seed(0)
     model = shaken(WholeImageModel(TINY))  # a fresh one looks in the same directions from everywhere
-    output = model(torch.randn(2, 3, 64, 96), deep_supervision=True).dense()
-    predictions = (output, *output.aux)
-    sum(p.mask_logits_BQhw.square().mean() + p.class_logits_BQ2.square().mean() for p in predictions).backward()
+    output = model(torch.randn(2, 3, 64, 96), deep_supervision=True)
+    sum(logits.square().mean() for logits in (*dense_masks(output), *output.class_logits_LBQ2)).backward()
     # Key biases change all scores of a query alike, which the softmax takes away.
     still = [n for n, p in model.named_parameters() if (p.grad is None or not p.grad.any()) and "k_proj.bias" not in n]
     assert still == []
@@ -146,16 +147,16 @@ def test_every_weight_that_should_learn_does():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_dtypes(dtype):
     model = WholeImageModel(TINY).eval().to(dtype)
-    output = model(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)).dense()
-    assert output.mask_logits_BQhw.dtype == output.class_logits_BQ2.dtype == dtype
-    assert output.mask_logits_BQhw.isfinite().all()
+    output = model(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
+    assert output.features_BChw.dtype == output.embeddings_LBQC.dtype == output.class_logits_LBQ2.dtype == dtype
+    assert dense_masks(output)[-1].isfinite().all()
 
 
 def test_autocast_trains():
     model = WholeImageModel(TINY)
     with torch.autocast("cpu", torch.bfloat16):
-        output = model(torch.randn(1, 3, 64, 64), deep_supervision=True).dense()
-    output.mask_logits_BQhw.float().square().mean().backward()
+        *_, masks_BQhw = dense_masks(model(torch.randn(1, 3, 64, 64), deep_supervision=True))
+    masks_BQhw.float().square().mean().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
@@ -185,8 +186,8 @@ def test_it_compiles():
     model = WholeImageModel(replace(TINY, decoder_layers=1)).eval()
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        found, expected = torch.compile(model)(images).dense(), model(images).dense()
-    torch.testing.assert_close(found.mask_logits_BQhw, expected.mask_logits_BQhw, atol=1e-4, rtol=1e-4)
+        found, expected = (dense_masks(output)[-1] for output in (torch.compile(model)(images), model(images)))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

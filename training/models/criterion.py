@@ -22,9 +22,9 @@ from torch import Tensor, distributed
 from training.config import LossConfig
 from training.models.mask_values import values_at
 from training.models.matcher import Pairs, match_layers
-from training.models.point_losses import point_losses, points_taken, product_losses, soft_iou
+from training.models.point_losses import product_losses, soft_iou
 from training.models.points import LossPoints, cell_centres, draw_points, sample_planes
-from training.samples import NO_OBJECT, OBJECT, FactoredOutput, Losses, Output, Targets
+from training.samples import NO_OBJECT, OBJECT, FactoredOutput, Losses, Targets
 
 
 class Criterion:
@@ -36,8 +36,8 @@ class Criterion:
     Example:
         >>> masks_NHW = torch.zeros(1, 8, 8, dtype=torch.bool)
         >>> masks_NHW[0, 2:6, 2:6] = True
-        >>> logits_BQhw = torch.where(masks_NHW, 9.0, -9.0)[None]
-        >>> output = Output(torch.tensor([[[9.0, -9.0]]]), logits_BQhw)
+        >>> features_BChw = torch.where(masks_NHW, 9.0, -9.0)[None]
+        >>> output = FactoredOutput(torch.tensor([[[[9.0, -9.0]]]]), torch.ones(1, 1, 1, 1), features_BChw)
         >>> losses = Criterion(LossConfig())(output, [Targets(masks_NHW)], torch.Generator().manual_seed(0))
         >>> losses.class_L.shape, bool(losses.class_L[0] < 0.001)
         (torch.Size([1]), True)
@@ -46,9 +46,7 @@ class Criterion:
     def __init__(self, config: LossConfig) -> None:
         self.config = config
 
-    def __call__(
-        self, output: Output | FactoredOutput, targets: Sequence[Targets], generator: torch.Generator
-    ) -> Losses:
+    def __call__(self, output: FactoredOutput, targets: Sequence[Targets], generator: torch.Generator) -> Losses:
         """The losses at points drawn for this call.
 
         Args:
@@ -65,9 +63,7 @@ class Criterion:
         """
         return self.at_points(output, targets, [draw_points(self.config, generator) for _ in targets])
 
-    def at_points(
-        self, output: Output | FactoredOutput, targets: Sequence[Targets], points: Sequence[LossPoints]
-    ) -> Losses:
+    def at_points(self, output: FactoredOutput, targets: Sequence[Targets], points: Sequence[LossPoints]) -> Losses:
         """The losses at given points.
 
         Args:
@@ -82,7 +78,7 @@ class Criterion:
             ValueError: as a call.
             FloatingPointError: as a call.
         """
-        class_logits_LBQ2 = _class_logits(output)
+        class_logits_LBQ2 = output.class_logits_LBQ2
         L, B, Q, _ = class_logits_LBQ2.shape
         device = class_logits_LBQ2.device
         if not len(targets) == len(points) == B:
@@ -91,7 +87,7 @@ class Criterion:
         mask_losses = []
         with torch.autocast(device.type, enabled=False):
             for image, (found, at) in enumerate(zip(targets, points, strict=True)):
-                pairs, losses_L2 = self._of_image(output, image, class_logits_LBQ2[:, image], found, at.to(device))
+                pairs, losses_L2 = self._of_image(output, image, found, at.to(device))
                 for matched_Q, of_layer in zip(matched_LBQ[:, image], pairs, strict=True):
                     matched_Q[of_layer.query_M] = True
                 mask_losses.append(losses_L2)
@@ -108,8 +104,9 @@ class Criterion:
         return Losses(class_L, mask_L, dice_L, total)
 
     def _of_image(
-        self, output: Output | FactoredOutput, image: int, class_logits_LQ2: Tensor, targets: Targets, at: LossPoints
+        self, output: FactoredOutput, image: int, targets: Targets, at: LossPoints
     ) -> tuple[list[Pairs], Tensor]:
+        class_logits_LQ2 = output.class_logits_LBQ2[:, image]
         loss_points_P2 = torch.cat((at.candidates_K2, at.uniform_K2))
         # Every target is looked up once: most of that time goes into its pixels becoming numbers.
         targets_NK = sample_planes(targets.masks_NHW, torch.cat((at.matching_K2, loss_points_P2)))
@@ -120,44 +117,26 @@ class Criterion:
         # Targets come in their order: only when there are more of them than queries is a part of them wanted.
         everyone = len(targets) <= class_logits_LQ2.shape[1]
         of_layers = [loss_NP if everyone else loss_NP[matched.target_M] for matched in pairs]
-        losses_LM2 = _losses_at(output, image, loss_points_P2, pairs, of_layers, at)
+        query_LM = torch.stack([matched.query_M for matched in pairs])
+        layers_L1 = torch.arange(len(pairs), device=query_LM.device)[:, None]
+        embeddings_LMC = output.embeddings_LBQC[layers_L1, image, query_LM].float()
+        features_CP = sample_planes(output.features_BChw[image], loss_points_P2)
+        losses_LM2 = product_losses(embeddings_LMC, features_CP, of_layers, at)
         if self.config.drop_iou:
             losses_LM2 = losses_LM2 * self._agreeing(output, image, targets, pairs)[..., None]
         return pairs, losses_LM2.sum(dim=1)
 
     @torch.no_grad()
-    def _agreeing(
-        self, output: Output | FactoredOutput, image: int, targets: Targets, pairs: Sequence[Pairs]
-    ) -> Tensor:
+    def _agreeing(self, output: FactoredOutput, image: int, targets: Targets, pairs: Sequence[Pairs]) -> Tensor:
         """bool (L, M): which predictions have something in common with their targets."""
-        centres_K2 = cell_centres(_size_hw(output), targets.masks_NHW.device)
+        height, width = output.features_BChw.shape[2:]
+        centres_K2 = cell_centres((height, width), targets.masks_NHW.device)
         targets_NK = sample_planes(targets.masks_NHW, centres_K2)
         overlaps = [
             soft_iou(of_layer.of(matched.query_M), targets_NK[matched.target_M])
             for of_layer, matched in zip(values_at(output, image, centres_K2), pairs, strict=True)
         ]
         return torch.stack(overlaps) > self.config.drop_iou
-
-
-def _losses_at(
-    output: Output | FactoredOutput,
-    image: int,
-    points_P2: Tensor,
-    pairs: Sequence[Pairs],
-    targets: Sequence[Tensor],
-    at: LossPoints,
-) -> Tensor:
-    """(L, M, 2): mask and dice loss of the matched masks of an image."""
-    if isinstance(output, FactoredOutput):
-        query_LM = torch.stack([matched.query_M for matched in pairs])
-        layers_L1 = torch.arange(len(pairs), device=query_LM.device)[:, None]
-        embeddings_LMC = output.embeddings_LBQC[layers_L1, image, query_LM].float()
-        return product_losses(embeddings_LMC, sample_planes(output.features_BChw[image], points_P2), targets, at)
-    losses = []
-    for of_layer, matched, targets_MP in zip(values_at(output, image, points_P2), pairs, targets, strict=True):
-        logits_MP = of_layer.of(matched.query_M)
-        losses.append(point_losses(logits_MP, targets_MP, points_taken(logits_MP, at)))
-    return torch.stack(losses)
 
 
 def class_loss(class_logits_LBQ2: Tensor, matched_LBQ: Tensor, no_object_weight: float) -> tuple[Tensor, Tensor]:
@@ -191,14 +170,3 @@ def averaged_over_workers(counts: Tensor) -> Tensor:
     total = counts.clone()
     distributed.all_reduce(total)
     return total / distributed.get_world_size()
-
-
-def _class_logits(output: Output | FactoredOutput) -> Tensor:
-    if isinstance(output, FactoredOutput):
-        return output.class_logits_LBQ2
-    return torch.stack([*(aux.class_logits_BQ2 for aux in output.aux), output.class_logits_BQ2])
-
-
-def _size_hw(output: Output | FactoredOutput) -> tuple[int, int]:
-    planes = output.features_BChw if isinstance(output, FactoredOutput) else output.mask_logits_BQhw
-    return planes.shape[2], planes.shape[3]

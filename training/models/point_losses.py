@@ -53,40 +53,29 @@ def most_uncertain(logits_MK: Tensor, count: int) -> Tensor:
     return torch.from_numpy(np.argpartition(distance_MK.numpy(), count, axis=1)[:, :count].copy())
 
 
-def point_losses(logits_MP: Tensor, targets_MP: Tensor, taken_MK: Tensor) -> Tensor:
-    """Binary cross-entropy and dice loss of each mask at the points that it takes.
-
-    Args:
-        logits_MP: Mask logits at points; gradients reach them, but no gradients of gradients.
-        targets_MP: Targets in [0, 1] at the same points, of the logits' dtype.
-        taken_MK: int64: indices of points, none twice in a row.
-
-    Returns:
-        (M, 2): cross-entropy, averaged over points; dice loss, with 1 added to both sides of its fraction.
-
-    Example:
-        >>> logits_MP = torch.tensor([[9.0, -9.0, 9.0]])
-        >>> losses_M2 = point_losses(logits_MP, torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0, 1]]))
-        >>> bool((losses_M2 < 0.001).all())
-        True
-    """
-    losses: Callable[[Tensor, Tensor, Tensor], Tensor] = _PointLosses.apply
-    return losses(logits_MP, targets_MP, taken_MK)
-
-
 def product_losses(
     embeddings_LMC: Tensor, features_CP: Tensor, targets: Sequence[Tensor], points: LossPoints
 ) -> Tensor:
-    """The same of masks that are products, at the points that each mask takes, for all layers.
+    """Binary cross-entropy and dice loss of each matched mask at the points that it takes, for all layers.
+
+    A mask's logits are the products of its embedding and the features.
 
     Args:
-        embeddings_LMC: float32: the mask embeddings of the matched queries; gradients reach them,
-        features_CP: float32: and the mask features at the candidates and the uniform points, in this order.
+        embeddings_LMC: float32: the mask embeddings of the matched queries.
+        features_CP: float32: the mask features at the candidates and the uniform points, in this order. Gradients
+            reach both, but no gradients of gradients.
         targets: L times float32 (M, P): the targets of a layer in [0, 1] at the same points.
         points: These points, and how many candidates to take.
 
     Returns:
-        (L, M, 2), as :func:`point_losses`.
+        (L, M, 2): cross-entropy, averaged over points; dice loss, with 1 added to both sides of its fraction.
+
+    Example:
+        >>> points = LossPoints(torch.rand(1, 2), torch.rand(0, 2), torch.rand(2, 2), uncertain=0)
+        >>> embeddings_LMC, features_CP = torch.tensor([[[1.0]]]), torch.tensor([[9.0, -9.0]])
+        >>> losses_LM2 = product_losses(embeddings_LMC, features_CP, [torch.tensor([[1.0, 0.0]])], points)
+        >>> bool((losses_LM2 < 0.001).all())
+        True
     """
     losses: Callable[[Tensor, Tensor, Sequence[Tensor], LossPoints], Tensor] = _ProductLosses.apply
     return losses(embeddings_LMC, features_CP, targets, points)
@@ -100,22 +89,6 @@ class _Kept(NamedTuple):
     overlap_M: Tensor
     areas_M: Tensor
     taken_MK: Tensor
-
-
-class _PointLosses(Function):
-    @staticmethod
-    def forward(ctx: Any, logits_MP: Tensor, targets_MP: Tensor, taken_MK: Tensor) -> Tensor:
-        losses_M2, kept = _losses(logits_MP, targets_MP, taken_MK)
-        ctx.save_for_backward(*kept)
-        ctx.width = logits_MP.shape[1]
-        return losses_M2
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient_M2: Tensor) -> tuple[Tensor, None, None]:
-        kept = _Kept(*ctx.saved_tensors)
-        by_logit_MP = kept.inside_MK.new_empty(len(gradient_M2), ctx.width)
-        return _gradient(kept, gradient_M2, by_logit_MP), None, None
 
 
 class _ProductLosses(Function):

@@ -24,7 +24,7 @@ from torch import Tensor
 from training.boxes import box_overlap, boxes_of_masks, to_corners
 from training.config import LossConfig
 from training.models.criterion import averaged_over_workers
-from training.models.mask_values import FactoredValues
+from training.models.mask_values import MaskValues
 from training.models.matcher import mask_cost
 from training.models.point_losses import product_losses
 from training.models.points import LossPoints, cell_centres, sample_planes
@@ -145,7 +145,7 @@ class PromptCriterion:
         P, Q, _ = predicted.embeddings_LPQC.shape[1:]
         N, T = len(matching_NK), target_PT.shape[1]
         features_CK = sample_planes(predicted.features_Chw, points_K2)
-        values = FactoredValues(predicted.embeddings_LPQC[-1].flatten(0, 1), features_CK)
+        values = MaskValues(predicted.embeddings_LPQC[-1].flatten(0, 1), features_CK)
         cost_PQN = mask_cost(values, matching_NK, self.config).view(P, Q, N)
         place_PT = target_PT.clamp(min=0)
         mask_PQT = cost_PQN.gather(2, place_PT[:, None].expand(P, Q, T))

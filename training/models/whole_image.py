@@ -26,9 +26,9 @@ class WholeImageModel(Segmenter):
 
     Example:
         >>> config = ModelConfig(backbone="tiny", width=32, queries=5, encoder_layers=1, decoder_layers=1)
-        >>> output = WholeImageModel(config)(torch.zeros(1, 3, 64, 96, dtype=torch.uint8)).dense()
-        >>> output.class_logits_BQ2.shape, output.mask_logits_BQhw.shape
-        (torch.Size([1, 5, 2]), torch.Size([1, 5, 16, 24]))
+        >>> output = WholeImageModel(config)(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
+        >>> output.class_logits_LBQ2.shape, output.features_BChw.shape
+        (torch.Size([1, 1, 5, 2]), torch.Size([1, 32, 16, 24]))
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -1,9 +1,11 @@
 """Finds the masks of images with a trained model and writes them into a store, as ``dico label`` does with labels.
 
-What stopped goes on with the same command. The store can be viewed, exported, measured and trained on.
+What stopped goes on with the same command. The store can be viewed, exported, measured and trained on. A promptable
+model is asked with a grid of clicks.
 
 Example:
     python tools/predict.py out/train/model_final.pth photos/ predictions/ inference.max_masks=100
+    python tools/predict.py out/clicks/model_final.pth photos/ predictions/ automatic.min_iou=0.7
     dico view predictions/ --output predictions.html
 """
 

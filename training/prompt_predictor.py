@@ -173,9 +173,9 @@ class PromptPredictor:
             RuntimeError: before :meth:`set_image`.
             ValueError, TypeError: when what is asked makes no sense on this image.
         """
-        for name, value, axes in (("points", points, "(K, 2)"), ("box", box, "(4,)")):
-            if value is not None and np.ndim(value) != axes.count(",") + (axes == "(K, 2)"):
-                raise ValueError(f"{name} must have the shape {axes}, got shape {np.shape(value)}")
+        for name, value, axes, shape in (("points", points, 2, "(K, 2)"), ("box", box, 1, "(4,)")):
+            if value is not None and np.ndim(value) != axes:
+                raise ValueError(f"{name} must have the shape {shape}, got shape {np.shape(value)}")
         masks_PGHW, iou_PG = self.predict_batch(
             None if points is None else np.asarray(points)[None],
             None if labels is None else np.asarray(labels)[None],

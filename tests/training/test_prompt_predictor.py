@@ -198,3 +198,13 @@ def test_refused_checkpoints(tmp_path):
     torch.save(held, path)
     with pytest.raises(CheckpointError, match=r"1 missing: prompt_encoder\.base\.weight"):
         PromptPredictor.from_checkpoint(path)
+
+
+def test_lower_precision_and_a_model_in_training(predictor):
+    low = PromptPredictor(small_model().train(), InferenceConfig(64, 96, precision="bfloat16"))
+    low.set_image(draw(0, (50, 70)))
+    logits, ious = low.predict(points=[[30, 20]], return_logits=True)
+    full, expected = predictor.predict(points=[[30, 20]], return_logits=True)
+    assert logits.dtype == np.float32 and np.abs(ious - expected).max() < 0.1
+    assert 0 < np.abs(logits - full).mean() < 0.1 * np.abs(full).mean()
+    np.testing.assert_array_equal(low.predict(points=[[30, 20]])[0], logits > 0)

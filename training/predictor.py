@@ -96,7 +96,7 @@ def network_input(image: Image, config: InferenceConfig) -> tuple[Tensor, Frame]
     size_hw = (image.shape[0], image.shape[1])
     resized = resize_image(image, network_size(size_hw, config))
     image_CHW = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
-    batch = collate([Sample("", image_CHW, torch.zeros(0, *image_CHW.shape[1:], dtype=torch.bool), size_hw)])
+    batch = collate([Sample("", image_CHW, torch.zeros(0, *image_CHW.shape[1:], dtype=torch.bool))])
     return batch.images_BCHW, Frame(_hw(batch.images_BCHW), batch.sizes_hw[0], size_hw)
 
 

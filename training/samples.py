@@ -61,7 +61,6 @@ class Sample:
         key: What names the image in its source: a relative path, or an image id.
         image_CHW: uint8 (3, H, W), RGB.
         masks_NHW: bool or uint8 0/1 (N, H, W); N is 0 where there are none, or where they are not wanted.
-        original_size_hw: Height and width of the image in its file, for predictions that are to fit it.
         position: Its place in the endless stream of training samples, which all randomness about it is drawn from.
 
     Raises:
@@ -72,7 +71,6 @@ class Sample:
     key: str
     image_CHW: Tensor
     masks_NHW: Tensor
-    original_size_hw: tuple[int, int]
     position: int = 0
 
     def __post_init__(self) -> None:
@@ -101,7 +99,6 @@ class Batch:
         sizes_hw: B pairs: the height and width of each image without its padding.
         targets: B Targets in the padded frame.
         keys: B names, as in Sample.
-        original_sizes_hw: B pairs, as in Sample.
         positions: B numbers, as in Sample.
     """
 
@@ -109,7 +106,6 @@ class Batch:
     sizes_hw: tuple[tuple[int, int], ...]
     targets: tuple[Targets, ...]
     keys: tuple[str, ...]
-    original_sizes_hw: tuple[tuple[int, int], ...]
     positions: tuple[int, ...]
 
     def __len__(self) -> int:
@@ -122,7 +118,6 @@ class Batch:
             sizes_hw=self.sizes_hw,
             targets=tuple(targets.to(device, non_blocking=non_blocking) for targets in self.targets),
             keys=self.keys,
-            original_sizes_hw=self.original_sizes_hw,
             positions=self.positions,
         )
 
@@ -199,7 +194,7 @@ def collate(samples: Sequence[Sample], *, divisor: int = 32, side: int = 0) -> B
 
     Example:
         >>> images = [torch.zeros(3, 30, 40, dtype=torch.uint8), torch.zeros(3, 50, 20, dtype=torch.uint8)]
-        >>> samples = [Sample(str(i), x, x[:1].bool(), (300, 400)) for i, x in enumerate(images)]
+        >>> samples = [Sample(str(i), x, x[:1].bool()) for i, x in enumerate(images)]
         >>> tuple(collate(samples).images_BCHW.shape)
         (2, 3, 64, 64)
     """
@@ -221,7 +216,6 @@ def collate(samples: Sequence[Sample], *, divisor: int = 32, side: int = 0) -> B
         sizes_hw=tuple(sample.size_hw for sample in samples),
         targets=tuple(targets),
         keys=tuple(sample.key for sample in samples),
-        original_sizes_hw=tuple(sample.original_size_hw for sample in samples),
         positions=tuple(sample.position for sample in samples),
     )
 

@@ -56,7 +56,7 @@ class Scenes:
     def _sample(self, position: int) -> Sample:
         drawn = scene(position % self._images)
         kept = 1 + position % 3  # images of one, two and three masks
-        return Sample(drawn.key, drawn.image_CHW, drawn.masks_NHW[:kept], drawn.original_size_hw, position)
+        return Sample(drawn.key, drawn.image_CHW, drawn.masks_NHW[:kept], position)
 
 
 def whole_image_objective(model: nn.Module, batch: Batch) -> Losses:

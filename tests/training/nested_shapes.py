@@ -32,6 +32,5 @@ def nested(seed: int, side: int = SIDE) -> Sample:
         str(seed),
         torch.from_numpy(image_3HW.clip(0, 255).astype(np.uint8)),
         torch.from_numpy(np.stack(masks)),
-        (side, side),
         position=seed,
     )

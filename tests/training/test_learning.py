@@ -28,7 +28,7 @@ def scene(seed):
         masks_NHW[n, y : y + tall, x : x + wide] = True
         image_3HW[:, masks_NHW[n]] = rng.integers(90, 255, (3, 1))
     image = torch.from_numpy(image_3HW.clip(0, 255).astype(np.uint8))
-    return Sample(str(seed), image, torch.from_numpy(masks_NHW), (SIDE, SIDE))
+    return Sample(str(seed), image, torch.from_numpy(masks_NHW))
 
 
 def best_ious(output, batch):

@@ -34,7 +34,7 @@ def batch(*seeds, empty=False):
     samples = [nested(seed, 96) for seed in seeds]
     if empty:
         image = samples[0].image_CHW
-        samples.append(Sample("empty", image, torch.zeros(0, 96, 96, dtype=torch.bool), (96, 96), position=99))
+        samples.append(Sample("empty", image, torch.zeros(0, 96, 96, dtype=torch.bool), position=99))
     return collate(samples)
 
 
@@ -173,7 +173,7 @@ def test_answers_without_gradients_leave_no_trace(precision):
 def test_an_image_without_masks_teaches_nothing_and_breaks_nothing():
     config = tiny()
     model = build_model(config)
-    empty = collate([Sample("e", torch.zeros(3, 96, 96, dtype=torch.uint8), torch.zeros(0, 96, 96).bool(), (96, 96))])
+    empty = collate([Sample("e", torch.zeros(3, 96, 96, dtype=torch.uint8), torch.zeros(0, 96, 96).bool())])
     losses = build_objective(config)(model, empty)
     losses.total.backward()
     assert losses.total == 0

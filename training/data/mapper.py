@@ -29,14 +29,12 @@ class Crop:
         key: As in :class:`training.samples.Sample`.
         image: uint8 (H, W, 3), RGB.
         rles: N compressed codes of masks of (H, W).
-        original_size_hw: As in Sample.
         position: As in Sample.
     """
 
     key: str
     image: Image
     rles: tuple[bytes, ...]
-    original_size_hw: tuple[int, int]
     position: int
 
     def sample(self) -> Sample:
@@ -48,7 +46,6 @@ class Crop:
             key=self.key,
             image_CHW=torch.from_numpy(self.image.copy()).permute(2, 0, 1),
             masks_NHW=torch.from_numpy(masks_NHW),
-            original_size_hw=self.original_size_hw,
             position=self.position,
         )
 
@@ -105,6 +102,5 @@ class Mapper:
                 min_area_px=self.config.min_area_px,
                 rng=generator(self.seed, position, Purpose.MASKS),
             ),
-            original_size_hw=size_hw,
             position=position,
         )

@@ -201,10 +201,7 @@ class MetaArchitecture(nn.Module):
 
     def _sample(self, one: Mapping[str, Any], position: int) -> Sample:
         image_CHW = self._rgb(one["image"])
-        size_hw = (image_CHW.shape[1], image_CHW.shape[2])
-        return Sample(
-            str(one.get("image_id", "")), image_CHW, one["instances"].gt_masks.tensor.bool(), size_hw, position
-        )
+        return Sample(str(one.get("image_id", "")), image_CHW, one["instances"].gt_masks.tensor.bool(), position)
 
     def _instances(self, one: Mapping[str, Any]) -> Instances:
         image = self._rgb(one["image"]).permute(1, 2, 0).cpu().numpy()

@@ -140,7 +140,8 @@ def build_trainer(config: TrainConfig, *, resume: bool) -> Trainer:
     if not resume:
         checkpoints.require_none()
     evaluators = build_evaluators(config)
-    model = build_model(config).to(device)
+    # Where the run began is in the checkpoint that it goes on from: the files of then need not be there any more.
+    model = (new_model(config) if resume and checkpoints.last() else build_model(config)).to(device)
     metrics = MetricsFile(output / METRICS)
     progress: list[Callable[[Line], None]] = []
     boards: list[Callable[[Line], None]] = []
@@ -169,16 +170,20 @@ def build_trainer(config: TrainConfig, *, resume: bool) -> Trainer:
     return trainer
 
 
-def build_model(config: TrainConfig) -> AnyModel:
-    """The model of the task that training starts from, on the CPU; its random weights depend on the seed alone.
-
-    Raises:
-        CheckpointError: when the weights that it is to start from cannot be read or are of another architecture.
-    """
+def new_model(config: TrainConfig) -> AnyModel:
+    """The model of the task, on the CPU; its weights are random and depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        promptable = config.task == "promptable"
-        model: AnyModel = PromptableModel(config.promptable) if promptable else WholeImageModel(config.model)
+        return PromptableModel(config.promptable) if config.task == "promptable" else WholeImageModel(config.model)
+
+
+def build_model(config: TrainConfig) -> AnyModel:
+    """The model that training starts from: a new one, with the weights that it is to start from where there are some.
+
+    Raises:
+        CheckpointError: when these cannot be read or are of another architecture.
+    """
+    model = new_model(config)
     if config.weights:
         report = load_weights(model, config.weights)
         log.info("model: %d weights from %s", len(report.loaded), config.weights)

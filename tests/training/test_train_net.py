@@ -97,6 +97,19 @@ def test_data_may_move_and_may_not_change(tmp_path, annotations, train_net, caps
     assert "data.contents was '5 images" in said and "is '4 images" in said
 
 
+def test_weights_that_a_run_began_with_may_be_gone(tmp_path, annotations, train_net, caplog):
+    start, output = tmp_path / "first" / "model_final.pth", tmp_path / "out"
+    assert train_net(command(annotations, start.parent, "optim.steps=1")) == 0
+    assert train_net(command(annotations, output, "optim.steps=1", f"weights={start}")) == 0
+    start.unlink()
+    again = [*command(annotations, output, "optim.steps=2", f"weights={start}"), "--resume"]
+    assert train_net(again) == 0
+    assert train_net([*command(annotations, output, "optim.steps=3"), "--resume"]) == 0
+    assert "weights was '" in caplog.text and "and is ''" in caplog.text
+    assert [step for step, _ in losses(output)] == [1, 2, 3]
+    assert train_net([*command(annotations, tmp_path / "new", f"weights={start}"), "--resume"]) == 2
+
+
 def test_several_processes_say_what_one_says(tmp_path, annotations):
     output = tmp_path / "out"
     asked = command(annotations, output, "optim.steps=1", f"evaluation.data=[{annotations}]")

@@ -9,11 +9,12 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 MAY_CHANGE = (
-    "output", "engine", "device", "log_every", "checkpoint_every", "keep_checkpoints", "inference", "automatic",
-    "evaluation", "data.train", "data.workers", "data.max_skipped", "optim.steps",
+    "output", "engine", "device", "weights", "backbone_weights", "log_every", "checkpoint_every", "keep_checkpoints",
+    "inference", "automatic", "evaluation", "data.train", "data.workers", "data.max_skipped", "optim.steps",
 )  # fmt: skip
 """Options, and sections of them, that do not decide what a step learns. The number of steps is among them so that a run
-can be made longer; its schedule is then the longer run's from there on. Data may have moved; that they are the same is
+can be made longer; its schedule is then the longer run's from there on. Weights only decided the start, and their files
+need not be there any more. Data may have moved; that they are the same is
 what ``data.contents`` says, which the checkpoint has besides."""
 
 

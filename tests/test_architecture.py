@@ -77,9 +77,10 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "objectives": {"config", "samples", "prompts", "data", "engine", "models"},
         "fusion": {"config"},
         "rounds": {"fusion", "records"},
+        "device": {"engine"},
+        "evaluators": {"config", "data", "engine", "evaluation", "predictor"},
         "build": {
-            "config", "records", "samples", "data", "models", "objectives", "engine", "evaluation", "postprocess",
-            "predictor",
+            "config", "data", "device", "engine", "evaluation", "evaluators", "models", "objectives", "predictor"
         },
         "__init__": set(),
     },

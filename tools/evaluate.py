@@ -30,8 +30,8 @@ from dico.evaluate import evaluate_store
 from dico.ground_truth import load_annotations
 from dico.label_command import DONE, INTERRUPTED, positive
 from dico.store import MaskStore
-from training.build import choose_device
 from training.data.catalog import Located, locate, open_source
+from training.device import choose_device
 from training.evaluation.base import Report
 from training.evaluation.coco import CocoEvaluator, data_set_name, evenly_spaced
 from training.evaluation.point_iou import MOST_CLICKS, PointEvaluator

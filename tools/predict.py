@@ -30,7 +30,7 @@ from dico.run_command import run_command
 from dico.run_summary import RunSummary
 from dico.store import MaskStore
 from dico.store.manifest import Manifest
-from training.build import choose_device
+from training.device import choose_device
 from training.trained import Trained, load_trained
 
 

@@ -33,8 +33,8 @@ from dico.store import MaskStore, StoreError
 from dico.store.row_reader import RowReader
 from dico.store.shards import ShardFiles
 from dico.task import Revision
-from training.build import choose_device
 from training.data.coco_source import CocoSource
+from training.device import choose_device
 from training.fusion import MAX_IOU, MAX_IOU_WITH_HUMAN, MIN_SCORE
 from training.rounds import SelfTraining, WithHuman
 from training.trained import load_trained, sha256_of

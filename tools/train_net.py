@@ -9,8 +9,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from training.build import device_type, evaluate, train_attempt
+from training.build import evaluate, train_attempt
 from training.config import TrainConfig, load_train_config
+from training.device import device_type
 from training.engine.checkpoint import Checkpoints
 from training.engine.launch import STOPPED, Group, launch
 from training.engine.run_log import ProgressLine

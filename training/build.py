@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from torch import nn
 from dico.atomic import atomic_file
 from dico.config_loading import to_plain
 from training.config import TrainConfig
-from training.data.catalog import locate, open_source, open_sources
+from training.data.catalog import open_source, open_sources
 from training.data.loader import TrainLoader
 from training.data.mapper import Mapper
+from training.device import choose_device
 from training.engine import comm
 from training.engine.checkpoint import Checkpoints
 from training.engine.hooks import CheckpointHook, EvaluationHook, resume_from
@@ -26,8 +26,8 @@ from training.engine.metrics import METRICS, MetricsFile
 from training.engine.optim import build_optimiser
 from training.engine.run_log import Line, LogHook, ProgressLine, tensorboard
 from training.engine.trainer import Hook, Trainer
-from training.evaluation.coco import CocoEvaluator
 from training.evaluation.report import CocoReport
+from training.evaluators import build_evaluators, build_measure
 from training.models.checkpoints import AnyModel, load_backbone, load_weights
 from training.models.promptable import PromptableModel
 from training.models.whole_image import WholeImageModel
@@ -221,104 +221,3 @@ def build_loader(config: TrainConfig) -> TrainLoader:
         max_skipped=config.data.max_skipped,
         seed=config.seed,
     )
-
-
-def build_measure(
-    config: TrainConfig, model: nn.Module, evaluators: Sequence[CocoEvaluator]
-) -> Callable[[], dict[str, float]]:
-    """What measures a model; every process takes its share of the images.
-
-    The reports are written into ``config.output`` as ``<data set>.json``, over those of before.
-    """
-
-    def measure() -> dict[str, float]:
-        predict = Predictor(model, config.inference, device=next(model.parameters()).device)
-        scalars: dict[str, float] = {}
-        for evaluator in evaluators:
-            share = list(evaluator.predictions(predict, rank=comm.rank(), world_size=comm.world_size()))
-            predictions = comm.gathered(share)
-            if comm.is_main():
-                report = evaluator.report(predictions)
-                log.info("%s", report.table())
-                _write(report.to_dict(), Path(config.output) / f"{evaluator.name.replace('/', '_')}.json")
-                scalars |= report.scalars()
-        return scalars
-
-    return measure
-
-
-def build_evaluators(config: TrainConfig) -> list[CocoEvaluator]:
-    """An evaluator of each data set of ``config.evaluation``.
-
-    Raises:
-        ValueError, FileNotFoundError: when a data set is not there, has no annotations in COCO's format, or another's
-            name.
-    """
-    if config.evaluation.data and config.task != "whole_image":
-        raise ValueError(
-            "evaluation.data must be empty for task=promptable; measure its model with tools/evaluate.py --task point"
-        )
-    evaluators = []
-    for name in config.evaluation.data:
-        found = locate(name)
-        if found.format != "coco":
-            raise ValueError(
-                f"evaluation.data must name annotations in COCO's format, {name} is of format {found.format}"
-            )
-        evaluators.append(
-            CocoEvaluator(
-                found.annotations,
-                images_root=found.images,
-                images=config.evaluation.images,
-                max_dets=config.evaluation.max_dets,
-                name=found.name,
-            )
-        )
-    twins = [name for name, times in Counter(evaluator.name for evaluator in evaluators).items() if times > 1]
-    if twins:
-        raise ValueError(
-            f"evaluation.data must have names of their own, got {', '.join(twins)} more often; a YAML file names a data"
-            " set (see datasets/README.md)"
-        )
-    return evaluators
-
-
-def device_type(name: str) -> str:
-    """``cuda``, ``mps`` or ``cpu`` for the ``device`` of a configuration; ``auto`` takes a GPU where there is one.
-
-    What is named need not be on this machine: the workers of a Ray cluster may have it.
-
-    Raises:
-        ValueError: for any other device.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind = name.partition(":")[0]
-    if kind not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"device must be auto, cpu, cuda or mps, got {name!r}")
-    return kind
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of this process: of several with GPUs, each has its own.
-
-    Args:
-        name: As for :func:`device_type`.
-
-    Raises:
-        ValueError: when this machine has no such device.
-    """
-    kind = device_type(name)
-    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not found[kind]:
-        raise ValueError(f"device={name} is not to be had here, as torch finds no such GPU; device=cpu does without")
-    if kind != "cuda":
-        return torch.device(kind)
-    device = torch.device("cuda", torch.device(name).index if ":" in name else comm.local_rank())
-    torch.cuda.set_device(device)
-    return device
-
-
-def _write(report: dict[str, Any], path: Path) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

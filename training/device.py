@@ -1,0 +1,43 @@
+"""On which device a process computes."""
+
+from __future__ import annotations
+
+import torch
+
+from training.engine import comm
+
+
+def device_type(name: str) -> str:
+    """``cuda``, ``mps`` or ``cpu`` for the ``device`` of a configuration; ``auto`` takes a GPU where there is one.
+
+    What is named need not be on this machine: the workers of a Ray cluster may have it.
+
+    Raises:
+        ValueError: for any other device.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = name.partition(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"device must be auto, cpu, cuda or mps, got {name!r}")
+    return kind
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of this process: of several with GPUs, each has its own.
+
+    Args:
+        name: As for :func:`device_type`.
+
+    Raises:
+        ValueError: when this machine has no such device.
+    """
+    kind = device_type(name)
+    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not found[kind]:
+        raise ValueError(f"device={name} is not to be had here, as torch finds no such GPU; device=cpu does without")
+    if kind != "cuda":
+        return torch.device(kind)
+    device = torch.device("cuda", torch.device(name).index if ":" in name else comm.local_rank())
+    torch.cuda.set_device(device)
+    return device

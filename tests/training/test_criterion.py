@@ -159,16 +159,24 @@ def test_targets_for_another_number_of_images_are_refused():
         Criterion(CONFIG).at_points(output, targets, points)
 
 
-@pytest.mark.parametrize(
-    ("what", "masks"),
-    [("class_logits_LBQ2", 0), ("class_logits_LBQ2", 2), ("embeddings_LBQC", 2), ("features_BChw", 2)],
-)
-def test_predictions_that_are_not_finite_are_refused(what, masks):
-    output, (targets, points) = predictions(layers=2, images=1, queries=4, size_hw=(8, 12)), batch([masks])
-    broken = dataclasses.replace(output, **{what: getattr(output, what).detach().clone()})
-    getattr(broken, what)[-1, 0, 0] = float("nan")
+def broken(output, what):
+    """The same predictions, one of which is no number."""
+    values = getattr(output, what).detach().clone()
+    values[-1, 0, 0] = float("nan")
+    return dataclasses.replace(output, **{what: values})
+
+
+@pytest.mark.parametrize("what", ["class_logits_LBQ2", "embeddings_LBQC", "features_BChw"])
+def test_predictions_that_cannot_be_matched_are_refused(what):
+    output, (targets, points) = predictions(layers=2, images=1, queries=4, size_hw=(8, 12)), batch([2])
     with pytest.raises(FloatingPointError, match="training has diverged"):
-        Criterion(CONFIG).at_points(broken, targets, points)
+        Criterion(CONFIG).at_points(broken(output, what), targets, points)
+
+
+def test_where_nothing_is_matched_the_loss_says_what_is_not_finite():
+    output, (targets, points) = predictions(layers=2, images=1, queries=4, size_hw=(8, 12)), batch([0])
+    losses = Criterion(CONFIG).at_points(broken(output, "class_logits_LBQ2"), targets, points)
+    assert losses.total.isnan()
 
 
 WORKER = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from training.config import ModelConfig, SwinConfig
 from training.engine.trainer import Hook
 from training.models.checkpoints import load_model
 from training.models.whole_image import WholeImageModel
-from training.samples import Losses
+from training.samples import Losses, Targets
 
 
 class StopAfter(Hook):
@@ -140,7 +141,7 @@ def exploding(at):
 def test_a_loss_that_is_not_finite_ends_training_and_changes_nothing(tmp_path):
     config = train_config(tmp_path)
     trainer = trainer_of(config, objective=exploding(at=3))
-    with pytest.raises(FloatingPointError, match=r"step 4, images 6, 7: .* got nan; lower optim\.lr"):
+    with pytest.raises(FloatingPointError, match=r"step 4, images 6, 7: the loss must .* got nan: .*; lower optim\.lr"):
         trainer.run()
     assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000002.pth\n"
@@ -148,11 +149,24 @@ def test_a_loss_that_is_not_finite_ends_training_and_changes_nothing(tmp_path):
     assert trainer_of(config, go_on=True).run()
 
 
-def test_predictions_that_are_not_finite_are_explained(tmp_path):
-    trainer = trainer_of(train_config(tmp_path))
+def without_masks(model, batch):
+    empty = tuple(Targets(targets.masks_NHW[:0]) for targets in batch.targets)
+    return whole_image_objective(model, replace(batch, targets=empty))
+
+
+@pytest.mark.parametrize(
+    ("objective", "complaint"),
+    [
+        (whole_image_objective, "the predictions of 6 of 6 queries are not finite"),
+        (without_masks, "the loss must be finite, got nan"),
+    ],
+)
+def test_predictions_that_are_not_finite_are_explained(tmp_path, objective, complaint):
+    trainer = trainer_of(train_config(tmp_path), objective=objective)
     with torch.no_grad():
         trainer.model.class_predictor.bias.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match=r"step 1, images 0, 1: .*lower optim\.lr") as caught:
+    said = rf"step 1, images 0, 1: {complaint}: training has diverged; lower optim\.lr"
+    with pytest.raises(FloatingPointError, match=said) as caught:
         trainer.run()
     assert isinstance(caught.value.__cause__, FloatingPointError)
 

@@ -204,13 +204,22 @@ def test_targets_that_do_not_fit_are_refused():
         losses_of(output, wanted([(7, 1, 1), (1, 1, 1)]))
 
 
-@pytest.mark.parametrize("what", ["embeddings_LBPQC", "boxes_LBPQ4", "features_BChw", "ious_LBPQ"])
-def test_predictions_that_are_not_finite_are_refused(what):
-    output, targets = answers(), wanted([(6, 6, 6), (6, 6, 6)])
-    broken = dataclasses.replace(output, **{what: getattr(output, what).detach().clone()})
-    getattr(broken, what)[-1, 0] = float("nan")
+def broken(output, what):
+    """The same predictions, some of which are no numbers."""
+    values = getattr(output, what).detach().clone()
+    values[-1, 0] = float("nan")
+    return dataclasses.replace(output, **{what: values})
+
+
+@pytest.mark.parametrize("what", ["embeddings_LBPQC", "boxes_LBPQ4", "features_BChw"])
+def test_predictions_that_cannot_be_matched_are_refused(what):
     with pytest.raises(FloatingPointError, match="training has diverged"):
-        losses_of(broken, targets)
+        losses_of(broken(answers(), what), wanted([(6, 6, 6), (6, 6, 6)]))
+
+
+def test_what_is_not_matched_and_not_finite_is_in_the_loss():
+    losses = losses_of(broken(answers(), "ious_LBPQ"), wanted([(6, 6, 6), (6, 6, 6)]))
+    assert losses.total.isnan() and losses.iou_L[-1].isnan()
 
 
 WORKER = """

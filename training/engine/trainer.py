@@ -236,7 +236,7 @@ class Trainer:
             with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
                 losses = self._objective(self._wrapped, batch.to(self.device, non_blocking=True))
             if not bool(losses.total.isfinite()):
-                raise FloatingPointError(f"the loss must be finite, got {losses.total.item()}")
+                raise FloatingPointError(f"the loss must be finite, got {losses.total.item()}: training has diverged")
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"step {self.step + 1}, images {', '.join(batch.keys)}: {error}; {_REMEDY}. "

@@ -152,8 +152,7 @@ def assign(cost_QN: Tensor) -> Pairs:
     wrong_Q = ~cost_QN.isfinite().all(dim=1)
     if wrong_Q.any():
         raise FloatingPointError(
-            f"the predictions of {int(wrong_Q.sum())} of {len(cost_QN)} queries are not finite: training has diverged; "
-            f"start from the last checkpoint with a smaller learning rate, or without mixed precision"
+            f"the predictions of {int(wrong_Q.sum())} of {len(cost_QN)} queries are not finite: training has diverged"
         )
     target_M, query_M = linear_sum_assignment(cost_QN.numpy().T)
     return Pairs(torch.from_numpy(query_M), torch.from_numpy(target_M))

@@ -61,8 +61,7 @@ def match_prompts(cost_PQT: Tensor, target_PT: Tensor) -> PromptPairs:
     wrong_P = ~(cost_PQT.isfinite().all(dim=1) | ~wanted_PT).all(dim=1)
     if wrong_P.any():
         raise FloatingPointError(
-            f"the predictions for {int(wrong_P.sum())} of {len(wrong_P)} prompts are not finite: training has "
-            "diverged; start from the last checkpoint with a smaller learning rate, or without mixed precision"
+            f"the predictions for {int(wrong_P.sum())} of {len(wrong_P)} prompts are not finite: training has diverged"
         )
     query_PT = assign_all(cost_PQT.masked_fill(~wanted_PT[:, None], 0))
     prompt_M, place_M = wanted_PT.nonzero(as_tuple=True)

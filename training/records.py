@@ -1,4 +1,4 @@
-"""What sources of data give: one image and its masks, neither of them read before it is asked for."""
+"""What sources of data give: one image and its masks, neither of them read before it is asked for; where images lie."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dico.masks import MaskSet
+
+_LOOK_AT = 20  # images, to find out in which folder they are
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,20 @@ class Source(Sequence[ImageRecord]):
         for key in self.keys():
             digest.update(key.encode() + b"\0")
         return f"{len(self)} images, {digest.hexdigest()[:12]}"
+
+
+def images_folder(annotations: Path, file_names: Sequence[str], *, also: Sequence[Path] = ()) -> Path:
+    """Where the images of an annotation file lie when nobody says it: in one of the usual folders.
+
+    Args:
+        annotations: The file.
+        file_names: Its images, of which the first few are looked for; of some, the name may be empty.
+        also: Folders that are less usual.
+
+    Returns:
+        ``images`` beside the file, its own folder, the one above or one of ``also``: the first that has the most of
+        them, which is ``images`` where none has any.
+    """
+    folders = (annotations.parent / "images", annotations.parent, annotations.parent.parent, *also)
+    looked_for = [name for name in file_names[:_LOOK_AT] if name]
+    return max(folders, key=lambda folder: sum((folder / name).is_file() for name in looked_for))

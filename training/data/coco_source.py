@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,13 +22,12 @@ from dico.masks import MaskSet
 from dico.store.entries import ImageEntries
 from training.data.annotations import fault_of, masks_of
 from training.data.lazy_source import LazySource
-from training.records import ImageRecord
+from training.records import ImageRecord, images_folder
 
 _LOG = logging.getLogger(__name__)
 # Every byte is one character, so that places in the text are places in the file; JSON's own signs are the same.
 _BYTES = "latin-1"
 _SPACE = re.compile(r"[ \t\n\r]*")
-_LOOK_AT = 20  # images, to find out in which folder they are
 
 
 class CocoSource(LazySource):
@@ -72,7 +71,7 @@ class CocoSource(LazySource):
         except (json.JSONDecodeError, KeyError, TypeError, IndexError, StopIteration) as error:
             raise ValueError(f"{path} is not a COCO annotation file, or is damaged ({error!r})") from error
         self._size = path.stat().st_size
-        self._images = images or _folder_of(path, file_names[:_LOOK_AT])
+        self._images = images or images_folder(path, file_names)
         if self.faults:
             some = "; ".join(self.faults[:3]) + ("; ..." if len(self.faults) > 3 else "")
             _LOG.warning("%s: annotations that are left out: %d: %s", self.name, len(self.faults), some)
@@ -150,12 +149,6 @@ def _file_name(image: Mapping[str, Any]) -> str:
         return str(image["file_name"])
     # LVIS takes images of two folders of COCO, whose names end the address: .../train2017/000000391895.jpg
     return "/".join(PurePosixPath(str(image["coco_url"])).parts[-2:])
-
-
-def _folder_of(path: Path, file_names: Sequence[str]) -> Path:
-    """The folder, among the usual ones, that has most of some images."""
-    folders = (path.parent / "images", path.parent, path.parent.parent)
-    return max(folders, key=lambda folder: sum((folder / name).is_file() for name in file_names))
 
 
 def _sections(text: str) -> dict[str, int]:

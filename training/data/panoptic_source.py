@@ -12,7 +12,7 @@ import PIL.Image
 
 from dico.masks import MaskSet, encode_mask
 from training.data.lazy_source import LazySource
-from training.records import ImageRecord
+from training.records import ImageRecord, images_folder
 
 _PREFIX = "panoptic_"
 _CHUNK_BYTES = 1 << 20
@@ -26,7 +26,7 @@ class PanopticSource(LazySource):
     Args:
         path: The json. Its PNG files are in the folder of the same name, as in ``panoptic_val2017/``, or beside it.
         images: The folder of the images; None for ``images`` beside the json, its own folder, the one above or, as COCO
-            has them, ``../val2017`` of ``panoptic_val2017.json``, whichever has the first image.
+            has them, ``../val2017`` of ``panoptic_val2017.json``, whichever has the images.
         name: What messages call it; None for its path.
 
     Raises:
@@ -55,7 +55,8 @@ class PanopticSource(LazySource):
             raise ValueError(f"{path} must have annotations, one for each image")
         beside = path.with_suffix("")
         self._folder = beside if beside.is_dir() else path.parent
-        self._images = images or _images_folder(path, self._files[0])
+        as_coco_has_them = path.parent.parent / path.stem.removeprefix(_PREFIX)
+        self._images = images or images_folder(path, self._files, also=[as_coco_has_them])
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -99,9 +100,3 @@ def _masks(png: Path, segments: np.ndarray[Any, np.dtype[np.int64]]) -> MaskSet:
             raise ValueError(f"{png} has no pixel of segment {segment}, which its annotation names; fetch both again")
         rles.append(encode_mask(mask_HW))
     return MaskSet.from_rles(size_hw, rles)
-
-
-def _images_folder(path: Path, file_name: str) -> Path:
-    usual = (path.parent / "images", path.parent, path.parent.parent)
-    folders = (*usual, path.parent.parent / path.stem.removeprefix(_PREFIX))
-    return next((folder for folder in folders if (folder / file_name).is_file()), folders[0])

@@ -13,13 +13,11 @@ from dico.image import Image, ImageError, load_image
 from dico.masks import MaskSet
 from training.evaluation.base import Predict
 from training.evaluation.report import CocoReport
+from training.records import images_folder
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-IMAGES = "images"
-"""The folder beside an annotation file where its images usually lie."""
 
 
 class CocoEvaluator:
@@ -28,7 +26,7 @@ class CocoEvaluator:
     Args:
         annotations: COCO json.
         images_root: The folder that its file names are relative to; None for ``images`` beside it, its own folder or
-            the one above, whichever has the first image.
+            the one above, whichever has the images.
         images: Only so many images, evenly spaced; 0 takes all.
         max_dets: Mask budgets: the best so many masks of each image count.
         name: What logs call it; None for what :func:`data_set_name` makes of the annotation file.
@@ -56,7 +54,8 @@ class CocoEvaluator:
         self.name = name or data_set_name(path)
         self.images = evenly_spaced(load_annotations(path), images)
         self._max_dets = tuple(max_dets)
-        self._root = _images_root(path, self.images[0].file_name) if images_root is None else Path(images_root)
+        names = [image.file_name for image in self.images]
+        self._root = images_folder(path, names) if images_root is None else Path(images_root)
         self._require_images(path)
 
     def predictions(self, predict: Predict, *, rank: int = 0, world_size: int = 1) -> Iterator[tuple[int, MaskSet]]:
@@ -144,8 +143,3 @@ def data_set_name(annotations: Path) -> str:
     """
     folder = annotations.resolve().parent.name
     return folder if annotations.stem == "annotations" else f"{folder}/{annotations.stem}"
-
-
-def _images_root(annotations: Path, file_name: str) -> Path:
-    beside, *others = annotations.parent / IMAGES, annotations.parent, annotations.parent.parent
-    return next((folder for folder in (beside, *others) if file_name and (folder / file_name).is_file()), beside)

@@ -33,7 +33,7 @@ def test_four_photographs_are_learned_by_heart(tmp_path):
     config = REPOSITORY / "configs" / "training" / "whole_image_tiny.yaml"
     settings = [
         f"data.train=[{labels}]", f"output={output}", f"data.image_size={SIDE}", "data.scale=[1, 1]", "data.flip=0",
-        "data.workers=0", "optim.batch_size=4", "optim.steps=600", "optim.lr=2e-3", "model.queries=40",
+        "data.workers=0", "optim.batch_size=4", "optim.steps=300", "optim.lr=2e-3", "model.queries=40",
         f"inference.short_side={SIDE}", f"inference.long_side={SIDE}",
     ]  # fmt: skip
     assert train_net(["--config-file", str(config), *settings]) == 0

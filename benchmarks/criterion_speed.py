@@ -28,9 +28,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 RUNS = {"ours": 3, "published": 2}
 
 MEASURE = """
-import json, resource, sys
+import json, sys
 import torch
-from benchmarks.measure import best_time, one_core
+from benchmarks.measure import best_time, one_core, with_peak
 from tests.reference.dense import dense_masks
 from tests.training.drawn_targets import boxes, leaves, predictions
 from tests.training.mask2former_loss import published_losses
@@ -41,9 +41,6 @@ from training.samples import Targets
 
 side, (queries, masks, layers), size, points, runs = sys.argv[1], *map(json.loads, sys.argv[2:])
 config = LossConfig(points=points)
-
-def peak_gb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 def side_of(queries, masks, layers, size):
     output = predictions(layers=layers, images=1, queries=queries, size_hw=(size // 4, size // 4), channels=256)
@@ -69,9 +66,7 @@ with one_core():
     output, prepare, losses = side_of(4, 2, 2, 64)  # what the first use costs is paid here
     step()
     output, prepare, losses = side_of(queries, masks, layers, size)
-    before_gb = peak_gb()
-    (terms, gradients), step_s = best_time(step, runs)
-    used_gb = peak_gb() - before_gb
+    ((terms, gradients), step_s), used_gb = with_peak(lambda: best_time(step, runs))
     with torch.no_grad():
         given = prepare()
         losses_s = best_time(lambda: losses(given), runs)[1]
@@ -101,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(side: str, *arguments: str) -> dict[str, Any]:
-    """What one side took, and its losses and gradients. This process stays small: a child's peak begins with it."""
+    """What one side took, and its losses and gradients."""
     command = [sys.executable, "-c", MEASURE, side, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=REPOSITORY)
     found: dict[str, Any] = json.loads(done.stdout)

@@ -16,17 +16,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.measure import figure, one_core, print_figures
+from benchmarks.measure import figure, one_core, print_figures, timed, with_peak
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         return 0
 
-    # This process stays small: on Linux a child's peak begins with its parent's.
     def measured(name: str, queries: int) -> dict[str, float]:
         given = ["--size", arguments.size, "--queries", str(queries), "--backbone", arguments.backbone]
         command = [sys.executable, __file__, "--measure", name, *given, "--short-side", str(arguments.short_side)]
@@ -125,7 +122,7 @@ def measure_ours(case: Case) -> dict[str, float]:
     """What follows the network, for the better half of the queries."""
     output, frame = drawn(case)
     ours(*drawn(SMALL))  # compiled code is paid for by the first image
-    masks, gb, seconds = with_peak(lambda: ours(output, frame))
+    (masks, seconds), gb = with_peak(lambda: timed(lambda: ours(output, frame)))
     share = float(masks.area_px.mean() / (case.size_hw[0] * case.size_hw[1]))
     return {"gb": gb, "seconds": seconds, "masks": len(masks), "share": share}
 
@@ -134,7 +131,7 @@ def measure_published(case: Case) -> dict[str, float]:
     """The published way, and whether ours gives the same."""
     output, frame = drawn(case)
     published(*drawn(SMALL))
-    (inside_NHW, score_N), gb, seconds = with_peak(lambda: published(output, frame))
+    ((inside_NHW, score_N), seconds), gb = with_peak(lambda: timed(lambda: published(output, frame)))
     require_same(ours(output, frame), inside_NHW, score_N)
     return {"gb": gb, "seconds": seconds}
 
@@ -150,7 +147,7 @@ def measure_network(case: Case) -> dict[str, float]:
     model = WholeImageModel(ModelConfig(backbone=case.backbone, queries=case.queries))
     predictor = Predictor(model, inference(case.short_side))
     photograph = np.random.default_rng(0).integers(0, 255, (*case.size_hw, 3), dtype=np.uint8)
-    _, gb, seconds = with_peak(lambda: predictor.output(photograph))
+    (_, seconds), gb = with_peak(lambda: timed(lambda: predictor.output(photograph)))
     return {"gb": gb, "seconds": seconds}
 
 
@@ -212,24 +209,6 @@ def published(output: FactoredOutput, frame: Frame) -> tuple[Tensor, Tensor]:
     inside_NHW = (logits_NHW > 0).float()
     mean_N = (logits_NHW.sigmoid() * inside_NHW).flatten(1).sum(1) / (inside_NHW.flatten(1).sum(1) + 1e-6)
     return inside_NHW, best.values * mean_N
-
-
-def with_peak(function: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What a function gives, the peak of resident memory above what there was before in GB, and its seconds."""
-    before_gb = resident_gb()
-    start = time.perf_counter()
-    result = function()
-    seconds = time.perf_counter() - start
-    unit = 1 if sys.platform == "darwin" else 1024
-    return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9 - before_gb, seconds
-
-
-def resident_gb() -> float:
-    """What the process holds now, where the system tells it, else its peak so far."""
-    statm = Path("/proc/self/statm")
-    if statm.is_file():
-        return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9
 
 
 def require_same(mine: MaskSet, inside_NHW: Tensor, score_N: Tensor) -> None:

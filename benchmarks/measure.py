@@ -1,12 +1,15 @@
-"""What benchmarks share: clocks, one core, figures as the last line, and the way to say that an input is missing."""
+"""What benchmarks share: clocks, peaks of memory, one core, figures as the last line, and a word for missing inputs."""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -14,6 +17,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks.run_all import SKIPPED
 
 T = TypeVar("T")
+
+_STATUS, _NEW_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def best_time(function: Callable[[], T], runs: int) -> tuple[T, float]:
@@ -30,6 +35,28 @@ def timed(function: Callable[[], T]) -> tuple[T, float]:
     start = time.perf_counter()
     result = function()
     return result, time.perf_counter() - start
+
+
+def with_peak(function: Callable[[], T]) -> tuple[T, float]:
+    """The result of a function, and the peak of resident memory above what the process had before it, in GB.
+
+    Linux counts the peak anew when it is asked to. Other systems count it from the start of the process: there, a
+    function seems to need less when the process had more memory once than it has now.
+    """
+    if _NEW_PEAK.exists():
+        _NEW_PEAK.write_text("5", encoding="ascii")
+    before_gb = peak_gb()
+    result = function()
+    return result, peak_gb() - before_gb
+
+
+def peak_gb() -> float:
+    """The peak of this process's resident memory, in GB."""
+    if _STATUS.is_file():  # what getrusage says begins with the peak of the process that started this one
+        lines = (line.split() for line in _STATUS.read_text(encoding="ascii").splitlines())
+        return next(int(words[1]) for words in lines if words[0] == "VmHWM:") * 1024 / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 @contextmanager

@@ -37,12 +37,10 @@ PIL.Image.fromarray(image).save(sys.argv[1], quality=95)
 
 # The first labels pay for compiled code and libraries, which any process has; "before" says how much that is.
 LABEL = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np
-from benchmarks.measure import one_core
+from benchmarks.measure import one_core, peak_gb
 from dico.labeler import PseudoLabeler
-def peak_gb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 with one_core():
     labeler = PseudoLabeler.from_config(sys.argv[2] or None, sys.argv[3:])
     labeler(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8))
@@ -72,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(code: str, *arguments: str) -> str:
-    """What a fresh process prints. This process stays small: on Linux a child's peak begins with its parent's."""
+    """What a fresh process prints."""
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=REPOSITORY).stdout
 

@@ -36,18 +36,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-3
 """Of the largest mask logit; both sides round, and fifty layers pass it on."""
 
-STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-"""Linux counts the peak of a process anew when it is asked to; elsewhere memory is not measured."""
 MEMORY = """
 import sys
 import torch
-from benchmarks.measure import one_core
-from benchmarks.model_speed import PEAK_RESET, STATUS, network, published
+from benchmarks.measure import one_core, with_peak
+from benchmarks.model_speed import network, published
 from tests.reference.dense import dense_masks
-
-def peak_gb():
-    lines = (line.split() for line in STATUS.read_text().splitlines())
-    return next(int(words[1]) for words in lines if words[0] == "VmHWM:") * 1024 / 1e9
 
 side, backbone, queries, height, width = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 with one_core(), torch.no_grad():
@@ -57,10 +51,8 @@ with one_core(), torch.no_grad():
         model = published(model)
     infer = (lambda image: dense_masks(model(image))) if side == "ours" else model
     infer(torch.randn(1, 3, 64, 64))  # what the first use costs is paid here
-    PEAK_RESET.write_text("5")
-    before_gb = peak_gb()
-    infer(torch.randn(1, 3, height, width))
-print(peak_gb() - before_gb)
+    _, used_gb = with_peak(lambda: infer(torch.randn(1, 3, height, width)))
+print(used_gb)
 """
 
 
@@ -79,11 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = f"{arguments.backbone}, {queries} queries, {arguments.size}"
         rows = [(f"{name}: {what}", *pair, "s") for what, *pair in
                 compare(arguments.backbone, queries, masks, (height, width), arguments.runs)]  # fmt: skip
-        if PEAK_RESET.exists():
-            ours_gb, theirs_gb = (
-                peak_of(s, arguments.backbone, queries, (height, width)) for s in ("ours", "published")
-            )
-            rows.append((f"{name}: memory of inference", ours_gb, theirs_gb, "GB"))
+        ours_gb, theirs_gb = (peak_of(s, arguments.backbone, queries, (height, width)) for s in ("ours", "published"))
+        rows.append((f"{name}: memory of inference", ours_gb, theirs_gb, "GB"))
         for title, ours, theirs, unit in rows:
             print(
                 f"{title}: {ours:.2f} {unit}, transformers {theirs:.2f} {unit}, {theirs / ours:.2f} times", flush=True

@@ -15,7 +15,7 @@ from benchmarks import ablation, quality
 from benchmarks.dev_sets import ANNOTATIONS, MissingDataError, by_photographs, data_folder, evenly_spaced, load_dev_set
 from benchmarks.felzenszwalb import felzenszwalb_masks
 from benchmarks.labelling import Job, RememberingExtractor, measuring_parser
-from benchmarks.measure import best_time, figure, one_core, print_figures
+from benchmarks.measure import best_time, figure, one_core, print_figures, with_peak
 from benchmarks.photographs import photographs
 from benchmarks.quality_report import recall_difference
 from benchmarks.run_all import COLUMNS, find_scripts
@@ -98,6 +98,18 @@ def test_the_best_time_is_that_of_the_fastest_run(monkeypatch):
     monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
     calls = []
     assert best_time(lambda: calls.append(1) or len(calls), 3) == (3, 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a system that counts peaks anew")
+def test_a_peak_is_counted_from_what_there_was():
+    def fill(megabytes):
+        return len(bytearray(b"x") * (megabytes * 1_000_000))
+
+    assert fill(400)  # what there was once is nothing to what comes after it
+    held = bytearray(b"x") * 50_000_000
+    assert with_peak(lambda: 7)[0] == 7 and with_peak(lambda: 7)[1] < 0.02
+    assert with_peak(lambda: fill(200))[1] == pytest.approx(0.2, abs=0.02)
+    assert len(held)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs a system that binds processes")

@@ -15,9 +15,7 @@ def test_the_benchmark_of_the_model_runs_on_a_little_data(capsys):
     small = ["--backbone", "swin_t", "--size", "128x96", "--cases", "5x3", "--runs", "1"]
     assert model_speed.main(small) == 0
     figures = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-    names = ["inference", "training step, 3 masks", "memory of inference"][
-        : 3 if model_speed.PEAK_RESET.exists() else 2
-    ]
+    names = ["inference", "training step, 3 masks", "memory of inference"]
     assert [row["name"].rpartition(": ")[2] for row in figures] == names
     assert all(tuple(row) == COLUMNS and row["value"] > 0 for row in figures)
 

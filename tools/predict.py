@@ -30,7 +30,7 @@ from dico.run_command import run_command
 from dico.run_summary import RunSummary
 from dico.store import MaskStore
 from dico.store.manifest import Manifest
-from training.device import choose_device
+from training.device import device_of_command
 from training.trained import Trained, load_trained
 
 
@@ -85,9 +85,7 @@ def predict_images(
 
 
 def _predict(args: argparse.Namespace) -> RunSummary:
-    device = choose_device(args.device)
-    if args.num_workers > 1 and device.type != "cpu":
-        raise ValueError(f"--num-workers is for --device cpu, as processes would share the {device.type} device")
+    device = device_of_command(args.device, args.num_workers)
     trained = load_trained(
         args.checkpoint,
         config_file=args.config_file,

@@ -34,7 +34,7 @@ from dico.store.row_reader import RowReader
 from dico.store.shards import ShardFiles
 from dico.task import Revision
 from training.data.coco_source import CocoSource
-from training.device import choose_device
+from training.device import device_of_command
 from training.fusion import MAX_IOU, MAX_IOU_WITH_HUMAN, MIN_SCORE
 from training.rounds import SelfTraining, WithHuman
 from training.trained import load_trained, sha256_of
@@ -60,9 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _round(args: argparse.Namespace) -> RunSummary:
-    device = choose_device(args.device)
-    if args.num_workers > 1 and device.type != "cpu":
-        raise ValueError(f"--num-workers is for --device cpu, as processes would share the {device.type} device")
+    device = device_of_command(args.device, args.num_workers)
     trained = load_trained(
         args.checkpoint,
         # Masks that would not be kept are not traced either; who asks for fewer still may.

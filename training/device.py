@@ -41,3 +41,19 @@ def choose_device(name: str) -> torch.device:
     device = torch.device("cuda", torch.device(name).index if ":" in name else comm.local_rank())
     torch.cuda.set_device(device)
     return device
+
+
+def device_of_command(name: str, num_workers: int) -> torch.device:
+    """The device of a command whose work several processes may share.
+
+    Args:
+        name: As for :func:`device_type`.
+        num_workers: How many processes.
+
+    Raises:
+        ValueError: as :func:`choose_device` does, and when several would share a GPU.
+    """
+    kind = device_type(name)
+    if num_workers > 1 and kind != "cpu":
+        raise ValueError(f"--num-workers is for --device cpu, as processes would share the {kind} device")
+    return choose_device(name)

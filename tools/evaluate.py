@@ -30,12 +30,13 @@ from dico.evaluate import evaluate_store
 from dico.ground_truth import load_annotations
 from dico.label_command import DONE, INTERRUPTED, positive
 from dico.store import MaskStore
-from training.data.catalog import Located, locate, open_source
+from training.data.catalog import Located, locate
 from training.device import choose_device
 from training.evaluation.base import Report
 from training.evaluation.coco import CocoEvaluator, data_set_name, evenly_spaced
-from training.evaluation.point_iou import MOST_CLICKS, PointEvaluator
+from training.evaluation.point_iou import MOST_CLICKS
 from training.evaluation.report import CocoReport
+from training.evaluators import point_evaluator
 from training.prompt_predictor import PromptPredictor
 from training.trained import load_trained
 
@@ -91,12 +92,7 @@ def _of_checkpoint(args: argparse.Namespace) -> Report:
 
 def _of_clicks(args: argparse.Namespace) -> Report:
     images_root = None if args.images_root is None else Path(args.images_root)
-    evaluator = PointEvaluator(
-        open_source(args.annotations, images=images_root),
-        images=args.images,
-        most_clicks=args.clicks,
-        name=_point_name(args.annotations),
-    )
+    evaluator = point_evaluator(args.annotations, images_root=images_root, images=args.images, most_clicks=args.clicks)
     if args.store is not None:
         _require_no_settings(args)
         predictions = evaluator.predictions_of_labels(MaskStore.open(args.store))
@@ -106,11 +102,6 @@ def _of_clicks(args: argparse.Namespace) -> Report:
         )
         predictions = evaluator.predictions(predictor)
     return evaluator.report(tqdm(predictions, total=len(evaluator.records), unit=" images", disable=None))
-
-
-def _point_name(annotations: str) -> str:
-    found = locate(annotations)
-    return found.name or (data_set_name(found.annotations) if found.annotations.is_file() else str(found.annotations))
 
 
 def _require_no_settings(args: argparse.Namespace) -> None:

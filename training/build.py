@@ -26,8 +26,8 @@ from training.engine.metrics import METRICS, MetricsFile
 from training.engine.optim import build_optimiser
 from training.engine.run_log import Line, LogHook, ProgressLine, tensorboard
 from training.engine.trainer import Hook, Trainer
-from training.evaluation.report import CocoReport
-from training.evaluators import build_evaluators, build_measure
+from training.evaluation.base import Report
+from training.evaluators import asker, build_evaluators, build_measure
 from training.models.checkpoints import AnyModel, load_backbone, load_weights
 from training.models.promptable import PromptableModel
 from training.models.whole_image import WholeImageModel
@@ -86,7 +86,7 @@ def train_attempt(attempt: int, *, config: TrainConfig, resume: bool) -> int:
     return 0 if train(config, resume=resume or attempt > 0) else INTERRUPTED
 
 
-def evaluate(config: TrainConfig) -> list[CocoReport]:
+def evaluate(config: TrainConfig) -> list[Report]:
     """Measures the model of ``config.weights`` on the data sets of ``config.evaluation``, in this process.
 
     Raises:
@@ -96,8 +96,8 @@ def evaluate(config: TrainConfig) -> list[CocoReport]:
     evaluators = build_evaluators(config)
     if not evaluators:
         raise ValueError("evaluation.data must name at least one data set")
-    predict = Predictor(build_model(config), config.inference, device=choose_device(config.device))
-    return [evaluator.report(evaluator.predictions(predict)) for evaluator in evaluators]
+    asked = asker(build_model(config), config, choose_device(config.device))
+    return [evaluator.report(evaluator.predictions(asked)) for evaluator in evaluators]
 
 
 def register_with_detectron2(config: TrainConfig, *, name: str = "WholeImageSegmenter") -> None:

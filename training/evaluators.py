@@ -9,45 +9,35 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
 
 from dico.atomic import atomic_file
-from training.config import TrainConfig
-from training.data.catalog import locate
+from training.config import EvaluationConfig, TrainConfig
+from training.data.catalog import locate, open_source
 from training.engine import comm
-from training.evaluation.coco import CocoEvaluator
+from training.evaluation.base import Evaluator
+from training.evaluation.coco import CocoEvaluator, data_set_name
+from training.evaluation.point_iou import MOST_CLICKS, PointEvaluator
+from training.models.checkpoints import AnyModel
+from training.models.promptable import PromptableModel
 from training.predictor import Predictor
+from training.prompt_predictor import PromptPredictor
 
 log = logging.getLogger(__name__)
 
+AnyEvaluator = Evaluator[Any, Any]
+"""One of masks or of clicks; it measures what :func:`asker` makes of a model of the same task."""
 
-def build_evaluators(config: TrainConfig) -> list[CocoEvaluator]:
-    """An evaluator of each data set of ``config.evaluation``.
+
+def build_evaluators(config: TrainConfig) -> list[AnyEvaluator]:
+    """An evaluator of each data set of ``config.evaluation``: of all masks, or of one click for ``task=promptable``.
 
     Raises:
-        ValueError, FileNotFoundError: when a data set is not there, has no annotations in COCO's format, or another's
-            name.
+        ValueError, FileNotFoundError: when a data set is not there, has annotations that the task cannot be measured
+            with, or another's name.
     """
-    if config.evaluation.data and config.task != "whole_image":
-        raise ValueError(
-            "evaluation.data must be empty for task=promptable; measure its model with tools/evaluate.py --task point"
-        )
-    evaluators = []
-    for name in config.evaluation.data:
-        found = locate(name)
-        if found.format != "coco":
-            raise ValueError(
-                f"evaluation.data must name annotations in COCO's format, {name} is of format {found.format}"
-            )
-        evaluators.append(
-            CocoEvaluator(
-                found.annotations,
-                images_root=found.images,
-                images=config.evaluation.images,
-                max_dets=config.evaluation.max_dets,
-                name=found.name,
-            )
-        )
+    build = _of_one_click if config.task == "promptable" else _of_all_masks
+    evaluators = [build(name, config.evaluation) for name in config.evaluation.data]
     twins = [name for name, times in Counter(evaluator.name for evaluator in evaluators).items() if times > 1]
     if twins:
         raise ValueError(
@@ -57,8 +47,43 @@ def build_evaluators(config: TrainConfig) -> list[CocoEvaluator]:
     return evaluators
 
 
+def point_evaluator(
+    data_set: str, *, images_root: Path | None = None, images: int = 0, most_clicks: int = MOST_CLICKS
+) -> PointEvaluator:
+    """Clicks on a data set.
+
+    Args:
+        data_set: A path or a name, as for :func:`training.data.catalog.open_source`.
+        images_root: The folder of the images; None for where the data set has them.
+        images: As for :class:`PointEvaluator`.
+        most_clicks: Likewise.
+
+    Raises:
+        FileNotFoundError, KeyError, ValueError, TypeError: when the data set or an image of it is not there, or is not
+            what it is taken for.
+    """
+    found = locate(data_set)
+    is_file = found.annotations.is_file()
+    name = found.name or (data_set_name(found.annotations) if is_file else found.annotations.resolve().name)
+    source = open_source(data_set, images=images_root)
+    return PointEvaluator(source, images=images, most_clicks=most_clicks, name=name)
+
+
+def asker(model: AnyModel, config: TrainConfig, device: torch.device) -> Predictor | PromptPredictor:
+    """A model as the evaluators of its configuration ask it.
+
+    Args:
+        model: Of the configuration's task; put on the device.
+        config: At which size and precision it sees images, and how large a click is.
+        device: Where it computes.
+    """
+    if isinstance(model, PromptableModel):
+        return PromptPredictor(model, config.inference, click_px=config.prompts.click_px, device=device)
+    return Predictor(model, config.inference, device=device)
+
+
 def build_measure(
-    config: TrainConfig, model: nn.Module, evaluators: Sequence[CocoEvaluator]
+    config: TrainConfig, model: AnyModel, evaluators: Sequence[AnyEvaluator]
 ) -> Callable[[], dict[str, float]]:
     """What measures a model; every process takes its share of the images.
 
@@ -66,10 +91,10 @@ def build_measure(
     """
 
     def measure() -> dict[str, float]:
-        predict = Predictor(model, config.inference, device=next(model.parameters()).device)
+        asked = asker(model, config, next(model.parameters()).device)
         scalars: dict[str, float] = {}
         for evaluator in evaluators:
-            share = list(evaluator.predictions(predict, rank=comm.rank(), world_size=comm.world_size()))
+            share = list(evaluator.predictions(asked, rank=comm.rank(), world_size=comm.world_size()))
             predictions = comm.gathered(share)
             if comm.is_main():
                 report = evaluator.report(predictions)
@@ -79,6 +104,22 @@ def build_measure(
         return scalars
 
     return measure
+
+
+def _of_all_masks(data_set: str, config: EvaluationConfig) -> AnyEvaluator:
+    found = locate(data_set)
+    if found.format != "coco":
+        raise ValueError(
+            f"evaluation.data must name annotations in COCO's format, {data_set} is of format {found.format}"
+        )
+    return CocoEvaluator(
+        found.annotations, images_root=found.images, images=config.images, max_dets=config.max_dets, name=found.name
+    )
+
+
+def _of_one_click(data_set: str, config: EvaluationConfig) -> AnyEvaluator:
+    # How many clicks it takes would need up to twenty answers: tools/evaluate.py counts them.
+    return point_evaluator(data_set, images=config.images, most_clicks=1)
 
 
 def _write(report: dict[str, Any], path: Path) -> None:

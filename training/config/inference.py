@@ -44,13 +44,14 @@ class EvaluationConfig:
     """What is measured while a model is trained."""
 
     data: tuple[str, ...] = ()
-    """Data sets with annotations in COCO's format, as for ``data.train``; each is measured."""
+    """Data sets, as for ``data.train``; each is measured. For ``whole_image`` they are in COCO's format."""
     every: int = 0
     """After so many steps, and at the end; 0 only at the end."""
     images: int = 0
     """Only so many images of each, evenly spaced; 0 takes all."""
     max_dets: tuple[int, ...] = (100, 1000)
-    """Mask budgets: recall and precision of the best so many masks of each image."""
+    """Mask budgets: recall and precision of the best so many masks of each image. A promptable model has none: each
+    ground truth is clicked once."""
 
     def __post_init__(self) -> None:
         for name in ("every", "images"):

@@ -11,6 +11,8 @@ from dico.masks import MaskSet
 Predict = Callable[[Image], MaskSet]
 """Gives an image its masks, of the image's own size: a :class:`training.predictor.Predictor`, or any function."""
 
+M = TypeVar("M", contravariant=True)
+"""What is asked: one that gives an image its masks, or one that can be clicked."""
 P = TypeVar("P")
 """What is predicted for one image; it is pickled when it goes to another process."""
 
@@ -36,7 +38,7 @@ class Report(Protocol):
         ...
 
 
-class Evaluator(Protocol[P]):
+class Evaluator(Protocol[M, P]):
     """Asks a model about the images of a data set and compares what it says with ground truth.
 
     Attributes:
@@ -45,11 +47,11 @@ class Evaluator(Protocol[P]):
 
     name: str
 
-    def predictions(self, predict: Predict, *, rank: int = 0, world_size: int = 1) -> Iterator[P]:
+    def predictions(self, model: M, /, *, rank: int = 0, world_size: int = 1) -> Iterator[P]:
         """What a model says, image by image.
 
         Args:
-            predict: The model.
+            model: The model, as this evaluation asks it.
             rank: Which share of the images, from 0.
             world_size: How many shares there are; together they are all images, each once.
 

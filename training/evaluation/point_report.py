@@ -92,8 +92,8 @@ class PointReport:
     clicks: tuple[Clicks, ...]
 
     def scalars(self) -> dict[str, float]:
-        """Such as ``"coco/Max IoU"`` and ``"coco/NoC@80"``. What is not known is left out."""
-        shown = {MAX_IOU: self.max_iou, ORACLE_IOU: self.oracle_iou}
+        """``"coco/max_iou"``, ``"coco/oracle_iou"`` and such as ``"coco/NoC@80"``. What is not known is left out."""
+        shown = {"max_iou": self.max_iou, "oracle_iou": self.oracle_iou}
         shown |= {_noc(of_threshold): of_threshold.number for of_threshold in self.clicks}
         return {f"{self.name}/{what}": figure.mean for what, figure in shown.items() if not math.isnan(figure.mean)}
 

@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "fusion": {"config"},
         "rounds": {"fusion", "records"},
         "device": {"engine"},
-        "evaluators": {"config", "data", "engine", "evaluation", "predictor"},
+        "evaluators": {"config", "data", "engine", "evaluation", "models", "predictor", "prompt_predictor"},
         "build": {
             "config", "data", "device", "engine", "evaluation", "evaluators", "models", "objectives", "predictor"
         },

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,11 +57,13 @@ class LoadReport:
         loaded: The model's weights that were set.
         left_out: Names in the file that are no weights of a model, such as indices and counters.
         fresh: The model's weights that stayed as they were.
+        assumed: What the file does not tell and was taken for granted, and where the model is another one: sentences.
     """
 
     loaded: tuple[str, ...]
     left_out: tuple[str, ...]
     fresh: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 def load_model(path: Path | str) -> WholeImageModel:
@@ -81,7 +83,7 @@ def load_model(path: Path | str) -> WholeImageModel:
     state, left_out = _read_ours(Path(path))
     try:
         model = WholeImageModel(recorded_model(Path(path)) or infer_config(state))
-        _load(model, state, left_out)
+        set_weights(model, state, left_out)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return model.eval()
@@ -104,7 +106,7 @@ def load_weights(model: AnyModel, path: Path | str) -> LoadReport:
     """
     state, left_out = _read_ours(Path(path))
     try:
-        return _load(model, state, left_out)
+        return set_weights(model, state, left_out)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -129,7 +131,7 @@ def load_backbone(model: AnyModel, path: Path | str) -> LoadReport:
     state = {n: value for n, value in state.items() if n.startswith(BACKBONE) or not n.startswith(_OTHER_PARTS)}
     try:
         norms = {name for name in model.state_dict() if name.startswith(_FRESH_NORMS)}
-        return _load(model, state, left_out, prefix=BACKBONE, fresh=norms - state.keys())
+        return set_weights(model, state, left_out, prefix=BACKBONE, fresh=norms - state.keys())
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -171,8 +173,18 @@ def save_detectron2(model: WholeImageModel, path: Path | str) -> None:
         torch.save({"model": renamed, "__author__": "divide-and-conquer", "matching_heuristics": False}, temporary)
 
 
-def _read_ours(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Tensors under our names, and the names of what is no weight; names that no rule knows stay as they are."""
+def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors under the names of whoever wrote them, without what programs put before them.
+
+    Args:
+        path: As for :func:`load_weights`.
+
+    Returns:
+        The weights, and the names of what is no weight.
+
+    Raises:
+        CheckpointError: as for :func:`load_weights`.
+    """
     if (path / "config.json").is_file():
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         if config.get("model_type") not in ("resnet", "swin"):  # a backbone alone has nothing to check
@@ -185,7 +197,12 @@ def _read_ours(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         state = {name.removeprefix("module."): value for name, value in state.items()}
     if any(name.startswith(("model.sem_seg_head.", "model.backbone.")) for name in state):
         state = {name.removeprefix("model."): value for name, value in state.items()}
-    state, left_out = _split(state)
+    return _split(state)
+
+
+def _read_ours(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors under our names, and the names of what is no weight; names that no rule knows stay as they are."""
+    state, left_out = read_weights(path)
     if any(name.startswith(("sem_seg_head.", "backbone.")) for name in state):
         # Mask2Former's own name for these, before its first release.
         state = {name.replace("predictor.static_query.", "predictor.query_feat."): t for name, t in state.items()}
@@ -215,14 +232,26 @@ def _alone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
-def _load(
+def set_weights(
     model: AnyModel,
     state: Mapping[str, Tensor],
-    left_out: list[str],
+    left_out: Sequence[str],
     *,
     prefix: str = "",
     fresh: Set[str] = frozenset(),
 ) -> LoadReport:
+    """Sets the weights of a model, all or none of them.
+
+    Args:
+        model: What the weights must fit.
+        state: Tensors under our names.
+        left_out: For the report.
+        prefix: Only the model's weights whose names begin so.
+        fresh: Those of them that are not set.
+
+    Raises:
+        CheckpointError: as for :func:`load_weights`.
+    """
     own = {name: value for name, value in _split(model.state_dict())[0].items() if name.startswith(prefix)}
     lists = {
         "missing": own.keys() - state.keys() - fresh,

@@ -229,8 +229,10 @@ from training.data.sources import StoreSource
 if __name__ == "__main__":
     reader = TrainLoader(StoreSource(Path(sys.argv[1])), Mapper(DataConfig(image_size=64), 0), batch_size=2, workers=2)
     with closing(reader.batches()) as batches:
+        next(batches)
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
         for batch in batches:
-            print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+            pass
 """
 
 

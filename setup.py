@@ -8,6 +8,7 @@ TRAIN = ["safetensors>=0.4", "torch>=2.4"]
 HF = [*TRAIN, "transformers>=4.56"]
 CRF = ["pydensecrf2>=1.0"]
 EXPORT = ["pyarrow>=15"]
+DEMO = ["gradio>=6"]
 RAY = ["ray>=2.40"]
 RAY_TRAIN = ["ray[train]>=2.60"]  # what labelling needs no part of: pandas and more
 LINT = ["mypy>=1.10", "ruff>=0.6", "scipy-stubs>=1.14", "types-PyYAML>=6"]
@@ -22,7 +23,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["dico", "dico.*", "training", "training.*"]),
-    package_data={"dico": ["py.typed", "gallery_assets/*"], "training": ["py.typed"]},
+    package_data={"dico": ["py.typed", "gallery_assets/*"], "training": ["py.typed", "demo/page.css"]},
     install_requires=[
         "numba>=0.60",
         "numpy>=1.26",
@@ -37,6 +38,7 @@ setup(
     ],
     extras_require={
         "crf": CRF,
+        "demo": [*TRAIN, *DEMO],  # not in dev, see constraints.txt
         "hf": HF,
         "parquet": EXPORT,
         "ray": RAY,

@@ -12,17 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from skimage.color import hsv2rgb
-from skimage.segmentation import find_boundaries
 
 from dico import MaskSet, MaskStore
 from dico.image import Image, load_image, resize_image
+from dico.painting import paint
 
 THETAS = (0.2, 0.4, 0.6)
 HEIGHT = 300
 GAP = 6
-OPACITY = 0.6
-GOLDEN = 0.618  # multiples of it, modulo 1, keep away from one another
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,19 +49,6 @@ def draw_row(image: Image, masks: MaskSet) -> Image:
     gap = np.full((HEIGHT, GAP, 3), 255, dtype=np.uint8)
     row = [part for panel in panels for part in (resize_image(panel, (HEIGHT, width)), gap)]
     return np.concatenate(row[:-1], axis=1)
-
-
-def paint(image: Image, masks: MaskSet) -> Image:
-    """The image under coloured masks with white borders, small masks over large ones."""
-    labels_HW = np.zeros(image.shape[:2], dtype=np.int64)
-    for rank, n in enumerate(np.argsort(-masks.area_px, kind="stable"), 1):
-        labels_HW[masks[[n]].decode()[0]] = rank
-    hue_N = GOLDEN * np.arange(len(masks)) % 1
-    colours_N3 = 255 * hsv2rgb(np.stack([hue_N, np.full_like(hue_N, 0.7), np.full_like(hue_N, 0.9)], axis=1))
-    colours_HW3 = np.concatenate([np.zeros((1, 3)), colours_N3])[labels_HW]
-    painted_HW3 = (1 - OPACITY) * image + OPACITY * colours_HW3
-    painted_HW3[find_boundaries(labels_HW, mode="inner")] = 255
-    return np.round(painted_HW3).astype(np.uint8)
 
 
 def stack(rows: Sequence[Image]) -> Image:

@@ -33,14 +33,25 @@ def small_model(config: PromptableConfig = SMALL) -> PromptableModel:
     return model
 
 
+def decisive_model() -> PromptableModel:
+    """A small model whose masks depend on the click, which those of other random weights hardly do."""
+    model = small_model()
+    with torch.no_grad():
+        for head in (model.prompt_decoder.mask_embedder, model.prompt_decoder.iou_predictor):
+            for parameter in head.parameters():
+                parameter *= 2
+    return model
+
+
 INFERENCE = InferenceConfig(short_side=64, long_side=96)
 
 
-def write_promptable(path: Path, config: TrainConfig | None = None) -> Path:
-    """A checkpoint of the small model, as training writes it."""
+def write_promptable(path: Path, config: TrainConfig | None = None, model: PromptableModel | None = None) -> Path:
+    """A checkpoint of a model, the small one unless it is given, as training writes it."""
+    model = model or small_model()
     config = config or TrainConfig(inference=INFERENCE)
-    config = replace(config, task="promptable", promptable=SMALL)
-    torch.save({"model": small_model().state_dict(), "config": to_plain(config)}, path)
+    config = replace(config, task="promptable", promptable=model.config)
+    torch.save({"model": model.state_dict(), "config": to_plain(config)}, path)
     return path
 
 

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from dico.stopwatch import stopwatch
 from tests.conftest import draw
 from tests.reference.automatic_masks import automatic_masks
-from tests.training.asked import INFERENCE, small_model
+from tests.training.asked import INFERENCE, decisive_model
 from training import automatic_masks as module
 from training.automatic_masks import AutomaticMasks
 from training.click_grid import crops_of
@@ -27,13 +26,7 @@ LOOSE = AutomaticConfig(
 
 @pytest.fixture(scope="module")
 def predictor():
-    """Of a model whose masks depend on the click, which those of other random weights hardly do."""
-    model = small_model()
-    with torch.no_grad():
-        for head in (model.prompt_decoder.mask_embedder, model.prompt_decoder.iou_predictor):
-            for parameter in head.parameters():
-                parameter *= 2
-    return PromptPredictor(model, INFERENCE)
+    return PromptPredictor(decisive_model(), INFERENCE)
 
 
 @pytest.mark.parametrize(

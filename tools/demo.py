@@ -1,0 +1,97 @@
+"""Opens a page in the browser: click on a photograph, and see what the click may mean. For this machine alone.
+
+A checkpoint of a promptable model is trained so:
+    python tools/train_net.py --config-file configs/training/promptable_tiny.yaml 'data.train=[labels/]' output=clicks
+
+Example:
+    python tools/demo.py clicks/model_final.pth
+    python tools/demo.py clicks/model_final.pth --port 8000 automatic.min_iou=0.7
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dico.cli import WRONG_USAGE, message_of
+from dico.label_command import DONE
+from training.demo.session import Segmenter
+from training.device import choose_device
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: Arguments without the program's name; None for those of the process.
+
+    Returns:
+        The exit code: 0 when the page was closed, 2 wrong usage.
+    """
+    logging.basicConfig(format="demo: %(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        args = _parser().parse_intermixed_args(argv)
+    except SystemExit as stop:  # argparse has said why
+        return stop.code if isinstance(stop.code, int) else WRONG_USAGE
+    try:
+        from training.demo.page import serve
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        print("demo: error: the page needs gradio: pip install 'divide-and-conquer[demo]'", file=sys.stderr)
+        return WRONG_USAGE
+    words = [*args.words]
+    # Without a checkpoint the first word is a setting already.
+    named = bool(words) and ("=" not in words[0] or Path(words[0]).exists())
+    try:
+        checkpoint = Path(words.pop(0)) if named else shipped_checkpoint(WEIGHTS)
+        segmenter = Segmenter.from_checkpoint(checkpoint, overrides=words, device=choose_device(args.device))
+        serve(segmenter, port=args.port, open_browser=not args.no_browser)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        print(f"demo: error: {message_of(error)}", file=sys.stderr)
+        return WRONG_USAGE
+    return DONE
+
+
+def shipped_checkpoint(folder: Path) -> Path:
+    """The promptable checkpoint that comes with the project.
+
+    Args:
+        folder: Where its weights lie.
+
+    Raises:
+        FileNotFoundError: when there is none; says how to make one.
+    """
+    found = sorted(path for path in folder.glob("promptable*") if path.suffix in (".pth", ".safetensors"))
+    if not found:
+        raise FileNotFoundError(
+            f"no CHECKPOINT was named, and there is no promptable*.pth or .safetensors in {folder}; train one: python "
+            "tools/train_net.py --config-file configs/training/promptable_tiny.yaml 'data.train=[labels/]' "
+            "output=clicks, then python tools/demo.py clicks/model_final.pth"
+        )
+    return found[0]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="CHECKPOINT key=value",
+        help="of a promptable model, by default the one in weights/; and settings, such as automatic.min_iou=0.7",
+    )
+    parser.add_argument("--device", default="cpu", metavar="D", help="auto, cpu, cuda or mps (cpu)")
+    parser.add_argument("--port", type=int, metavar="N", help="where the page is served (the first free from 7860)")
+    parser.add_argument("--no-browser", action="store_true", help="only say where the page is")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

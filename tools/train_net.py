@@ -90,7 +90,8 @@ def _evaluate(config: TrainConfig) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="train_net.py",
-        description="Trains a whole-image segmenter from masks: a store of dico label, COCO, LVIS or SA-1B.",
+        description="Trains a whole-image or a promptable segmenter from masks: a store of dico label, COCO, LVIS or "
+        "SA-1B.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -103,8 +103,8 @@ def load_published(
 ) -> LoadReport:
     """Sets the weights of a promptable model from a file of the published one.
 
-    A module that a network uses in several places is in files as often; second names of equal tensors are left out. What
-    is ours alone stays as it is, but for the layer that it passes through, which becomes zero.
+    A module that a network uses in several places is in files as often; second names of equal tensors are left out.
+    What is ours alone stays as it is, but for the layer that it passes through, which becomes zero.
 
     Args:
         model: What the weights must fit, such as that of ``unsam_promptable_swin_t.yaml``.

@@ -218,7 +218,7 @@ def is_running(pid):
 
 
 READS_FOR_EVER = """
-import multiprocessing, os, sys
+import multiprocessing, os, signal, sys
 from contextlib import closing
 from pathlib import Path
 from training.config import DataConfig
@@ -227,6 +227,7 @@ from training.data.mapper import Mapper
 from training.data.sources import StoreSource
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started to ignore it
     reader = TrainLoader(StoreSource(Path(sys.argv[1])), Mapper(DataConfig(image_size=64), 0), batch_size=2, workers=2)
     with closing(reader.batches()) as batches:
         next(batches)

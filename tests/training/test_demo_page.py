@@ -29,6 +29,7 @@ from training.prompt_predictor import PromptPredictor
 
 pytestmark = pytest.mark.browser
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "demo.py"
+PICTURE = "document.querySelector('#picture img')"
 STATUS = "document.querySelector('#status').innerText"
 EVERYTHING = ["points_per_side=4", "min_iou=0", "min_stability=0", "max_box_iou=1", "min_region_px=0"]
 
@@ -87,7 +88,7 @@ def open_photograph(browser: Browser) -> Iterator[Callable[[str, Path], Tab]]:
     def open_in_tab(address: str, path: Path) -> Tab:
         tabs.append(browser.open(address))
         load(tabs[-1], path)
-        tabs[-1].wait_for("document.querySelector('#picture img')?.naturalWidth > 0")
+        tabs[-1].wait_for(f"{PICTURE}?.naturalWidth > 0")
         tabs[-1].wait_for(f"{STATUS} == 'Click on a thing.'")
         return tabs[-1]
 
@@ -102,10 +103,11 @@ def load(tab: Tab, path: Path) -> None:
 
 
 def change(tab: Tab, use: Callable[[], None]) -> str:
-    """What the sentence under the picture says after something was done that changes it."""
-    before = tab.evaluate(STATUS)
+    """What the sentence under the picture says after something was done that changes both, the picture last."""
+    sentence, picture = tab.evaluate(STATUS), tab.evaluate(f"{PICTURE}.src")
     use()
-    tab.wait_for(f"{STATUS} != {before!r}")
+    tab.wait_for(f"{STATUS} != {sentence!r}")
+    tab.wait_for(f"{PICTURE}?.src != {picture!r} && {PICTURE}.complete && {PICTURE}.naturalWidth > 0")
     return tab.evaluate(STATUS)
 
 
@@ -153,9 +155,7 @@ def test_a_click_is_on_its_pixel_and_the_saved_mask_is_that_of_the_predictor(
         assert (most_certain(predictor, points=[beside]) != expected).any()
 
     tab = open_photograph(address, path)
-    before = tab.evaluate("document.querySelector('#picture img').src")
     assert "of 6" in click_pixel(tab, xy, size_hw)
-    tab.wait_for(f"document.querySelector('#picture img').src != {before!r}")  # the mask appears
     tab.wait_for("document.querySelectorAll('#choices .thumbnail-item').length == 6")
     np.testing.assert_array_equal(only_mask(save(browser, tab, "#save-coco", tmp_path / "1", "drawn.json")), expected)
     with PIL.Image.open(save(browser, tab, "#save-png", tmp_path / "2", "drawn-mask.png")) as picture:

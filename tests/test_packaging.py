@@ -115,7 +115,7 @@ def test_every_import_is_declared(requirements):
             undeclared |= {
                 (path.name, top)
                 for top in tops
-                if not requirements.keys() & {canonicalize_name(name) for name in providers.get(top, ())}
+                if not requirements.keys() & {canonicalize_name(name) for name in providers.get(top, (top,))}
             }
     assert undeclared == set()
 

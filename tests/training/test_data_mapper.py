@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -43,6 +45,20 @@ def test_seed_and_position_decide(record):
     assert equal(sample, Mapper(config, seed=1)(record, 7))
     assert not equal(sample, Mapper(config, seed=2)(record, 7)) and not equal(sample, Mapper(config, seed=1)(record, 8))
     assert len(sample.masks_NHW) <= 2
+
+
+def test_only_the_best_masks_are_drawn_from(record):
+    masks = record.read_masks()
+    scored = MaskSet.from_arrays(masks.decode(), score=np.array([0.2, 0.9, 0.2]))
+
+    def sampled(best_masks):
+        config = dataclasses.replace(SAME_SIZE, best_masks=best_masks)
+        return Mapper(config, seed=0)(ImageRecord("a", record.path, lambda: scored), 0).masks_NHW
+
+    np.testing.assert_array_equal(sampled(1), masks.decode()[[1]])
+    np.testing.assert_array_equal(sampled(2), masks.decode()[[0, 1]])  # of two equal scores the first
+    for every in (0, 3, 9):
+        np.testing.assert_array_equal(sampled(every), masks.decode())
 
 
 def test_images_without_masks(record):

@@ -25,6 +25,8 @@ class DataConfig:
     """Brightness, contrast and saturation are each changed by a factor drawn within 1 - colour and 1 + colour."""
     max_masks: int = 200
     """Of an image with more masks, so many are drawn (published: 200 in the paper, 500 in the code)."""
+    best_masks: int = 0
+    """They are drawn from so many of the image's best-scored masks, of equal scores the first; 0: from all."""
     min_area_px: int = 16
     """A mask that covers less of the sample, after resizing and cropping, is left out."""
     workers: int = 4
@@ -40,5 +42,5 @@ class DataConfig:
         require(0 <= self.colour < 1, "data.colour", "within [0, 1)", self.colour)
         for name in ("max_masks", "min_area_px"):
             require(getattr(self, name) >= 1, f"data.{name}", "at least 1", getattr(self, name))
-        for name in ("workers", "max_skipped"):
+        for name in ("best_masks", "workers", "max_skipped"):
             require(getattr(self, name) >= 0, f"data.{name}", "at least 0", getattr(self, name))

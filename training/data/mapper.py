@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from dico.image import Image, load_image
+from dico.masks import MaskSet
 from training.config import DataConfig
 from training.data.mask_crops import paint
 from training.data.randomness import Purpose, generator
@@ -96,7 +97,7 @@ class Mapper:
                 crop_image(image, view), self.config.colour, generator(self.seed, position, Purpose.COLOUR)
             ),
             rles=crop_masks(
-                masks.rles,
+                best(masks, self.config.best_masks).rles,
                 view,
                 max_masks=self.config.max_masks,
                 min_area_px=self.config.min_area_px,
@@ -104,3 +105,10 @@ class Mapper:
             ),
             position=position,
         )
+
+
+def best(masks: MaskSet, count: int) -> MaskSet:
+    """The best-scored masks in their order, of equal scores the first; all of them for 0, or when there are no more."""
+    if count == 0 or count >= len(masks):
+        return masks
+    return masks[np.sort(np.argsort(-masks.score, kind="stable")[:count])]

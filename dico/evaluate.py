@@ -142,10 +142,12 @@ def match_image(masks: MaskSet, image: AnnotatedImage, *, max_det: int) -> Image
     iou_DG = np.zeros((len(rles_D), len(rles_G)))
     if iou_DG.size:
         iou_DG = np.asarray(coco_rle.iou(rles_D, rles_G, is_crowd_G.astype(int).tolist()))
+    matches = match(iou_DG, masks.area_px[best_first].astype(np.float64), area_G, is_crowd_G)
     return ImageOutcome(
         n_masks=len(masks),
         score_D=score_D,
-        outcome_ATD=match(iou_DG, masks.area_px[best_first].astype(np.float64), area_G, is_crowd_G),
+        outcome_ATD=matches.outcome_ATD,
+        finder_TG=matches.finder_TG,
         truths_A=(in_area_range(area_G) & ~is_crowd_G).sum(axis=1),
     )
 

@@ -5,6 +5,8 @@ Axes: D detected masks of an image, best first; G ground truths; T IoU threshold
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +15,28 @@ IOU_THRESHOLDS: tuple[float, ...] = tuple(np.linspace(0.5, 0.95, 10).tolist())
 """COCO's .50:.95, to the last bit."""
 AREA_NAMES = ("all", "small", "medium", "large")
 """The area ranges, in the order of the axis A."""
+ALL_AREAS = AREA_NAMES.index("all")
 AREA_LIMITS_PX: tuple[tuple[float, float], ...] = ((0, 1e10), (0, 32**2), (32**2, 96**2), (96**2, 1e10))
 """The ranges' ends, both inclusive: COCO counts a mask of exactly 32 x 32 pixels as small and as medium."""
 
 MISS, HIT, IGNORED = 0, 1, -1
 """What became of a detection: it found nothing, it found a ground truth, or it counts neither for nor against."""
+NOT_FOUND = -1
+"""Stands for the detection that found a ground truth where none did."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Which masks of one image found which ground truths.
+
+    Attributes:
+        outcome_ATD: int8 (A, T, D) of ``MISS``, ``HIT`` and ``IGNORED``: what became of each mask.
+        finder_TG: int64 (T, G): the mask that found each ground truth of any area, an index below D; ``NOT_FOUND``
+            where none did, and for a crowd. The best n masks alone find those whose finder is below n.
+    """
+
+    outcome_ATD: NDArray[np.int8]
+    finder_TG: NDArray[np.int64]
 
 
 def in_area_range(area_px: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -37,8 +56,8 @@ def match(
     area_D: NDArray[np.float64],
     area_G: NDArray[np.float64],
     is_crowd_G: NDArray[np.bool_],
-) -> NDArray[np.int8]:
-    """What became of each detection, for each area range and IoU threshold.
+) -> Matches:
+    """Which detections find which ground truths, for each area range and IoU threshold.
 
     Each detection in turn takes the free ground truth that it overlaps most, and of equals the last. Ground truths
     outside the area range, and crowds, are taken only when no other fits; the detection is then ignored. A crowd is
@@ -51,19 +70,19 @@ def match(
         is_crowd_G: bool (G,).
 
     Returns:
-        int8 (A, T, D) of ``MISS``, ``HIT`` and ``IGNORED``.
+        What became of both.
 
     Example:
         >>> ones = np.ones(2)
-        >>> outcome_ATD = match(np.array([[0.9], [0.95]]), ones, ones[:1], np.zeros(1, bool))
-        >>> outcome_ATD[0, 0].tolist()  # the better-scored one took it
-        [1, 0]
+        >>> matches = match(np.array([[0.9], [0.95]]), ones, ones[:1], np.zeros(1, bool))
+        >>> matches.outcome_ATD[0, 0].tolist(), matches.finder_TG[0].tolist()  # the better-scored one took it
+        ([1, 0], [0])
     """
     thresholds_T = np.asarray(IOU_THRESHOLDS)
     # Most pairs overlap too little for any threshold: only the others are looked at, detection by detection.
     pair_D, pair_G = np.nonzero(iou_DG >= thresholds_T[0])
     first_D = np.searchsorted(pair_D, np.arange(len(area_D) + 1))
-    return _match(
+    outcome_ATD, finder_TG = _match(
         first_D,
         pair_G,
         iou_DG[pair_D, pair_G],
@@ -73,6 +92,7 @@ def match(
         ~in_area_range(area_G) | is_crowd_G,
         is_crowd_G,
     )
+    return Matches(outcome_ATD, finder_TG)
 
 
 @numba.njit(cache=True)
@@ -84,9 +104,10 @@ def _match(
     outside_AD: NDArray[np.bool_],
     ignored_AG: NDArray[np.bool_],
     is_crowd_G: NDArray[np.bool_],
-) -> NDArray[np.int8]:
+) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     n_areas, n_dets = outside_AD.shape
     outcome_ATD = np.empty((n_areas, len(thresholds_T), n_dets), dtype=np.int8)
+    finder_TG = np.full((len(thresholds_T), len(is_crowd_G)), NOT_FOUND, dtype=np.int64)
     for a in range(n_areas):
         for t in range(len(thresholds_T)):
             is_taken_G = np.zeros(len(is_crowd_G), dtype=np.bool_)
@@ -107,4 +128,6 @@ def _match(
                 else:
                     is_taken_G[best] = True
                     outcome_ATD[a, t, d] = IGNORED if ignored_AG[a, best] else HIT
-    return outcome_ATD
+                    if a == ALL_AREAS and not ignored_AG[a, best]:
+                        finder_TG[t, best] = d
+    return outcome_ATD, finder_TG

@@ -29,13 +29,15 @@ class ImageOutcome:
     Attributes:
         n_masks: Number of masks, before any budget.
         score_D: float64 (D,): scores within the largest budget, falling.
-        outcome_ATD: int8 (A, T, D) as :func:`dico.matching.match` gives.
+        outcome_ATD: int8 (A, T, D): what became of each, as :class:`dico.matching.Matches` has it.
+        finder_TG: int64 (T, G): the mask that found each ground truth, an index below D, or ``NOT_FOUND``; likewise.
         truths_A: int64 (A,): ground truths within each area range, without crowds.
     """
 
     n_masks: int
     score_D: NDArray[np.float64]
     outcome_ATD: NDArray[np.int8]
+    finder_TG: NDArray[np.int64]
     truths_A: NDArray[np.int64]
 
 

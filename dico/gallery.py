@@ -7,29 +7,24 @@ when the image is looked at; and a list of all images, with small pictures, that
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import PIL.Image
 
 from dico.atomic import atomic_file
 from dico.image import Image, ImageError, load_image, resize_image
 from dico.masks import MaskSet, encode_mask
+from dico.page_parts import fit_within, jpeg_url, page_asset
 from dico.store import MaskStore
 from dico.window import decode_window
 
 VIEW_SIDE = 640
 """Photographs and masks are reduced to at most so many pixels on the longer side."""
 THUMBNAIL_SIDE = 112
-JPEG_QUALITY = 84
-STYLES = ("style.css",)
+STYLES = ("palette.css", "style.css")
 SCRIPTS = ("masks.js", "draw.js", "app.js")
 
 
@@ -52,9 +47,9 @@ def write_gallery(store: MaskStore, output: str | Path, *, limit: int | None = N
         for text, slot in _template():
             page.write(text)
             if slot == "style":
-                page.writelines(map(_asset, STYLES))
+                page.writelines(map(page_asset, STYLES))
             elif slot == "script":
-                page.writelines(map(_asset, SCRIPTS))
+                page.writelines(map(page_asset, SCRIPTS))
             elif slot == "data":
                 page.writelines(_blocks(store, limit))
 
@@ -119,7 +114,7 @@ class ShownImage:
         """A small picture as data URL, or "" without photograph."""
         if self.photo is None:
             return ""
-        return _data_url(resize_image(self.photo, fit_within(self.view_hw, THUMBNAIL_SIDE)))
+        return jpeg_url(resize_image(self.photo, fit_within(self.view_hw, THUMBNAIL_SIDE)))
 
     def to_dict(self) -> dict[str, Any]:
         """What the page needs to show it, JSON-ready."""
@@ -128,23 +123,12 @@ class ShownImage:
             "path": self.path,
             "size": masks["size"],
             "view": list(self.view_hw),
-            "photo": "" if self.photo is None else _data_url(self.photo),
+            "photo": "" if self.photo is None else jpeg_url(self.photo),
             "note": self.note,
             "counts": [rle.decode("ascii") for rle in reduce_masks(self.masks, self.view_hw)],
             "area": self.masks.area_px.tolist(),
             **{name: masks[name] for name in ("score", "level", "theta", "parent", "source")},
         }
-
-
-def fit_within(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
-    """The size, at most ``side`` on its longer side and with its proportions; never enlarged.
-
-    Example:
-        >>> fit_within((1000, 500), 640), fit_within((10, 20000), 640), fit_within((4, 3), 640)
-        ((640, 320), (1, 640), (4, 3))
-    """
-    scale = min(1.0, side / max(size_hw))
-    return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))
 
 
 def reduce_masks(masks: MaskSet, view_hw: tuple[int, int]) -> list[bytes]:
@@ -170,23 +154,13 @@ def reduce_masks(masks: MaskSet, view_hw: tuple[int, int]) -> list[bytes]:
     return codes
 
 
-def _data_url(image: Image) -> str:
-    stream = io.BytesIO()
-    PIL.Image.fromarray(image).save(stream, "JPEG", quality=JPEG_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-
-
 def _block(name: str, content: dict[str, Any]) -> str:
     # In a script element only "<" can end the data or begin markup, whatever file names hold.
     text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return f'<script type="application/json" id="{name}">{text}</script>\n'
 
 
-def _asset(name: str) -> str:
-    return resources.files("dico").joinpath("gallery_assets", name).read_text(encoding="utf-8")
-
-
 def _template() -> Iterator[tuple[str, str]]:
     """Yields the pieces of the page, each with the name of the slot behind it; the last has none."""
-    pieces = re.split(r"{{(\w+)}}", _asset("page.html"))
+    pieces = re.split(r"{{(\w+)}}", page_asset("page.html"))
     return zip(pieces[::2], [*pieces[1::2], ""], strict=True)

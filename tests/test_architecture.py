@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A part is a file or a folder directly inside a package. What only knows arrays, files or one value type:
 GROUND = {"atomic", "config", "config_loading", "image", "inputs", "masks", "painting", "rasterise", "rle"}
-GROUND |= {"stopwatch", "version", "window"}
+GROUND |= {"page_parts", "stopwatch", "version", "window"}
 GRAPHS = {"features", "merge_tree", "merging", "pooling", "tournament"}  # regions, and merging them
 SOLVER = {"affinity", "lanczos", "ncut"}
 SCORING = {"evaluation_report", "ground_truth", "matching", "precision"}
@@ -90,7 +90,7 @@ TRAINING_OF_DICO = {"atomic", "config", "config_loading", "image", "interrupt", 
 TRAINING_OF_DICO |= {"rle", "selection", "stopwatch", "store", "version"}
 DEMO_OF_DICO = {"painting"}
 DATA_OF_DICO = {"ground_truth"}  # how COCO files write a mask
-EVALUATION_OF_DICO = {"evaluate", "evaluation_report", "ground_truth", "matching", "precision"}
+EVALUATION_OF_DICO = {"evaluate", "evaluation_report", "ground_truth", "matching", "page_parts", "precision", "window"}
 RAY_TRAIN = "training/engine/ray_train.py"
 ONLY_IN = {"ray": ("dico/cluster/", RAY_TRAIN), "detectron2": ("training/engine/detectron2.py",)}
 ONLY_IN["gradio"] = ("training/demo/page.py",)

@@ -17,8 +17,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dico.gallery import VIEW_SIDE, fit_within, reduce_masks, write_gallery
+from dico.gallery import VIEW_SIDE, reduce_masks, write_gallery
 from dico.masks import MaskSet, decode_mask
+from dico.page_parts import fit_within
 from dico.store import MaskStore
 from tests.conftest import draw
 from tests.stores import make_store

@@ -27,17 +27,31 @@ def masks_of(annotations: Iterable[Mapping[str, Any]], size_hw: tuple[int, int],
     for annotation in annotations:
         if annotation.get("iscrowd"):
             continue
-        if (fault := fault_of(annotation, size_hw)) is not None:
-            raise ValueError(f"{image}: annotation {annotation.get('id')} {fault}; mend it or remove it")
-        try:
-            (rle,) = AnnotatedImage(0, image, size_hw, (annotation,)).to_rle_dicts()
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise ValueError(
-                f"{image}: the mask of annotation {annotation.get('id')} is damaged ({error}); mend it or remove it"
-            ) from error
-        counts = rle["counts"]
-        codes.append(counts.encode("ascii") if isinstance(counts, str) else counts)
+        codes.append(code_of(annotation, size_hw, image))
     return MaskSet.from_rles(size_hw, codes)
+
+
+def code_of(annotation: Mapping[str, Any], size_hw: tuple[int, int], image: str) -> bytes:
+    """The compressed code of the mask of one annotation; what lies outside of the image is cut off.
+
+    Args:
+        annotation: A COCO annotation.
+        size_hw: Height and width of the image in pixels.
+        image: What messages call the image.
+
+    Raises:
+        ValueError: when the annotation has no mask, one that is damaged, or one of another size.
+    """
+    if (fault := fault_of(annotation, size_hw)) is not None:
+        raise ValueError(f"{image}: annotation {annotation.get('id')} {fault}; mend it or remove it")
+    try:
+        (rle,) = AnnotatedImage(0, image, size_hw, (annotation,)).to_rle_dicts()
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise ValueError(
+            f"{image}: the mask of annotation {annotation.get('id')} is damaged ({error}); mend it or remove it"
+        ) from error
+    counts = rle["counts"]
+    return counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
 
 
 def fault_of(annotation: Mapping[str, Any], size_hw: tuple[int, int]) -> str | None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,13 +20,12 @@ from numpy.typing import NDArray
 from dico.masks import MaskSet
 from dico.store.entries import ImageEntries
 from training.data.annotations import fault_of, masks_of
+from training.data.coco_file import file_name_of
+from training.data.json_stream import decoded, elements, read_text, sections
 from training.data.lazy_source import LazySource
 from training.records import ImageRecord, images_folder
 
 _LOG = logging.getLogger(__name__)
-# Every byte is one character, so that places in the text are places in the file; JSON's own signs are the same.
-_BYTES = "latin-1"
-_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class CocoSource(LazySource):
@@ -53,21 +51,20 @@ class CocoSource(LazySource):
     def __init__(self, path: Path, *, images: Path | None = None, name: str | None = None) -> None:
         self.name = name or str(path)
         self._path = path
-        with open(path, encoding=_BYTES, newline="") as stream:
-            text = stream.read()
+        text = read_text(path)
         try:
-            sections = _sections(text)
-            if not {"images", "annotations"} <= sections.keys():
+            found = sections(text, ("images", "annotations"))
+            if not {"images", "annotations"} <= found.keys():
                 raise ValueError(f"{path} must be a COCO annotation file with images and annotations")
-            images_of_file = (_decoded(text[start:end]) for _, start, end in _elements(text, sections["images"]))
+            images_of_file = (decoded(text[start:end]) for _, start, end in elements(text, found["images"]))
             listed = sorted(images_of_file, key=lambda image: image["id"])
             self._ids = np.array([image["id"] for image in listed], np.int64)
             self._sizes_N2 = np.array([(image["height"], image["width"]) for image in listed], np.int64).reshape(-1, 2)
-            file_names = [_file_name(image) for image in listed]
+            file_names = [file_name_of(image) for image in listed]
             del listed
             self._files = ImageEntries(file_names, [-1] * len(file_names))
             self._require_images()
-            self.faults = self._index(text, sections["annotations"])
+            self.faults = self._index(text, found["annotations"])
         except (json.JSONDecodeError, KeyError, TypeError, IndexError, StopIteration) as error:
             raise ValueError(f"{path} is not a COCO annotation file, or is damaged ({error!r})") from error
         self._size = path.stat().st_size
@@ -101,7 +98,7 @@ class CocoSource(LazySource):
         place_by_id = {image_id: place for place, image_id in enumerate(self._ids.tolist())}
         sizes = self._sizes_N2.tolist()
         places, starts, ends, faults = array("q"), array("q"), array("q"), []
-        for annotation, start, end in _elements(text, at):
+        for annotation, start, end in elements(text, at):
             place = place_by_id.get(annotation["image_id"])
             if place is None:
                 raise ValueError(
@@ -138,65 +135,3 @@ def _read(stream: Any, start: int, end: int) -> Mapping[str, Any]:
     stream.seek(start)
     annotation: Mapping[str, Any] = json.loads(stream.read(end - start))
     return annotation
-
-
-def _decoded(part: str) -> Any:
-    return json.loads(part.encode(_BYTES))
-
-
-def _file_name(image: Mapping[str, Any]) -> str:
-    if "file_name" in image:
-        return str(image["file_name"])
-    # LVIS takes images of two folders of COCO, whose names end the address: .../train2017/000000391895.jpg
-    return "/".join(PurePosixPath(str(image["coco_url"])).parts[-2:])
-
-
-def _sections(text: str) -> dict[str, int]:
-    """Where the values of the outermost object's keys begin; those that follow images and annotations may be absent."""
-    found: dict[str, int] = {}
-    at = _after(text, "{", _skip(text, 0))
-    while not text.startswith("}", at):
-        key, at = json.JSONDecoder().raw_decode(text, at)
-        at = _after(text, ":", _skip(text, at))
-        found[str(key)] = at
-        if {"images", "annotations"} <= found.keys():
-            break  # the last of them is not read twice
-        at = _skip(text, _end(text, at))
-        if not text.startswith("}", at):
-            at = _after(text, ",", at)
-    return found
-
-
-def _end(text: str, at: int) -> int:
-    """Where the value that begins at a place ends; an array is not in memory as a whole."""
-    if not text.startswith("[", at):
-        return json.JSONDecoder().raw_decode(text, at)[1]
-    end = _after(text, "[", at)
-    for _, _, end in _elements(text, at):  # noqa: B007 - the last is meant
-        pass
-    return _after(text, "]", _skip(text, end))
-
-
-def _elements(text: str, at: int) -> Iterator[tuple[Any, int, int]]:
-    """Yields the elements of the array that begins at a place, each with where it begins and ends."""
-    decoder = json.JSONDecoder()
-    at = _after(text, "[", at)
-    while not text.startswith("]", at):
-        start = at
-        value, at = decoder.raw_decode(text, start)
-        yield value, start, at
-        at = _skip(text, at)
-        if not text.startswith("]", at):
-            at = _after(text, ",", at)
-
-
-def _skip(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
-
-
-def _after(text: str, sign: str, at: int) -> int:
-    """The next place that is not space after a sign, which must be there."""
-    if not text.startswith(sign, at):
-        raise json.JSONDecodeError(f"expecting {sign!r}", text[max(0, at - 20) : at + 20], min(at, 20))
-    return _skip(text, at + 1)

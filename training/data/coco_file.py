@@ -1,0 +1,91 @@
+"""A COCO-like annotation file as converters read it: images and categories at once, annotations one at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from training.data.json_stream import decoded, elements, read_text, sections
+
+_SECTIONS = ("images", "annotations", "categories")
+
+
+class CocoFile:
+    """An annotation file of COCO, or of a data set that took over its format.
+
+    Args:
+        path: The json: an object with the arrays ``images``, ``annotations`` and ``categories``.
+
+    Attributes:
+        path: The json.
+        images: Its images, as they are, by rising id.
+        categories: Its categories by id.
+
+    Raises:
+        FileNotFoundError: when ``path`` does not exist.
+        ValueError: when it is not such a file, is cut off, or an id occurs twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._text = read_text(path)
+        try:
+            self._at = sections(self._text, _SECTIONS)
+            missing = [name for name in _SECTIONS if name not in self._at]
+            if missing:
+                raise ValueError(f"{path} must be an annotation file like COCO's; it has no {' and no '.join(missing)}")
+            self.images = tuple(sorted(self._decoded("images"), key=lambda image: int(image["id"])))
+            categories = self._decoded("categories")
+            self.categories: dict[int, Mapping[str, Any]] = {one["id"]: one for one in categories}
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise self._damage(error) from error
+        if len({image["id"] for image in self.images}) < len(self.images):
+            raise ValueError(f"{path} must give every image an id of its own")
+        if len(self.categories) < len(categories):
+            raise ValueError(f"{path} must give every category an id of its own")
+
+    def annotations(self) -> Iterator[Mapping[str, Any]]:
+        """Yields the annotations in the order of the file; names in them are right only where they are ASCII.
+
+        Raises:
+            ValueError: when the file is damaged, or an annotation is of no image or no category of the file.
+        """
+        images = {image["id"] for image in self.images}
+        try:
+            for annotation, _, _ in elements(self._text, self._at["annotations"]):
+                if annotation["image_id"] not in images:
+                    raise ValueError(
+                        f"{self.path}: annotation {annotation.get('id')} is of image {annotation['image_id']}, "
+                        "which is not in the file"
+                    )
+                if annotation["category_id"] not in self.categories:
+                    raise ValueError(
+                        f"{self.path}: annotation {annotation.get('id')} has the category "
+                        f"{annotation['category_id']}, which is not in the file"
+                    )
+                yield annotation
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise self._damage(error) from error
+
+    def _decoded(self, section: str) -> list[Any]:
+        return [decoded(self._text[start:end]) for _, start, end in elements(self._text, self._at[section])]
+
+    def _damage(self, error: Exception) -> ValueError:
+        return ValueError(
+            f"{self.path} is not an annotation file like COCO's, or is damaged ({error!r}); fetch it again"
+        )
+
+
+def file_name_of(image: Mapping[str, Any]) -> str:
+    """The path of an image of an annotation file, from the folder of the images.
+
+    Example:
+        >>> file_name_of({"coco_url": "http://images.cocodataset.org/train2017/000000391895.jpg"})
+        'train2017/000000391895.jpg'
+    """
+    if "file_name" in image:
+        return str(image["file_name"])
+    # LVIS takes images of two folders of COCO, which are named in the address.
+    return "/".join(PurePosixPath(str(image["coco_url"])).parts[-2:])

@@ -90,7 +90,7 @@ class EvalReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready data; what is not known (NaN) is None."""
-        plain: dict[str, Any] = _without_nan(dataclasses.asdict(self))
+        plain: dict[str, Any] = without_nan(dataclasses.asdict(self))
         return plain
 
 
@@ -115,9 +115,15 @@ def _cells(figures: BudgetFigures) -> tuple[str, ...]:
     )
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Nested data with None for every NaN, and lists for tuples: what JSON has.
+
+    Example:
+        >>> without_nan({"ar": float("nan"), "ends": (1.0, 2.0)})
+        {'ar': None, 'ends': [1.0, 2.0]}
+    """
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value

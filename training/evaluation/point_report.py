@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dico.evaluate import CONFIDENCE
+from dico.evaluation_report import without_nan
 from dico.precision import bootstrap_intervals
 
 MAX_IOU, ORACLE_IOU = "Max IoU", "Oracle IoU"
@@ -114,7 +115,7 @@ class PointReport:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; what is not known is None."""
-        plain: dict[str, Any] = _without_nan({"task": "point", **asdict(self)})
+        plain: dict[str, Any] = without_nan({"task": "point", **asdict(self)})
         return plain
 
 
@@ -176,11 +177,3 @@ def _text(figure: Figure) -> str:
     if math.isnan(figure.mean):
         return "-"
     return f"{figure.mean:5.1f} ({figure.interval[0]:.1f}-{figure.interval[1]:.1f})"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_rle
 
 from dico.evaluation_report import BudgetFigures, EvalReport
 from dico.ground_truth import AnnotatedImage, image_ids_of_paths, load_annotations
 from dico.masks import MaskSet
 from dico.matching import AREA_NAMES, IOU_THRESHOLDS, in_area_range, match
+from dico.overlaps import MaskRuns, overlapping_pairs
 from dico.precision import ImageOutcome, PooledOutcomes, bootstrap_intervals, pool
 from dico.store import MaskStore
 
@@ -101,18 +101,48 @@ def evaluate_masks(
     for image_id, image in by_id.items():
         if image_id not in outcomes:
             outcomes[image_id] = match_image(MaskSet.empty(image.size_hw), image, max_det=budgets[-1])
-    in_order = [outcomes[image_id] for image_id in sorted(outcomes)]  # which of two equal scores goes first
-    _, n_small, n_medium, n_large = np.sum([outcome.truths_A for outcome in in_order], axis=0)
+    in_order = [outcomes[image_id] for image_id in sorted(outcomes)]
+    return report_of(in_order, n_unlabelled=n_unlabelled, max_dets=budgets, resamples=resamples, seed=seed)
+
+
+def report_of(
+    outcomes: Sequence[ImageOutcome],
+    *,
+    n_unlabelled: int,
+    max_dets: Sequence[int] = MAX_DETS,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> EvalReport:
+    """The figures of what became of the masks of all images.
+
+    Args:
+        outcomes: At least one; by rising image id, as of two equal scores the earlier image's goes first.
+        n_unlabelled: How many of them have no labels.
+        max_dets: Mask budgets, none above that of :func:`match_image`.
+        resamples: Bootstrap resamples for the intervals; 0 for no intervals.
+        seed: Seed of the bootstrap.
+    """
+    _, n_small, n_medium, n_large = np.sum([outcome.truths_A for outcome in outcomes], axis=0)
     return EvalReport(
-        n_images=len(in_order),
+        n_images=len(outcomes),
         n_unlabelled=n_unlabelled,
-        n_truths=int(sum(outcome.truths_A[0] for outcome in in_order)),
+        n_truths=int(sum(outcome.truths_A[0] for outcome in outcomes)),
         n_small=int(n_small),
         n_medium=int(n_medium),
         n_large=int(n_large),
-        masks_per_image=float(np.mean([outcome.n_masks for outcome in in_order])),
-        budgets=tuple(_figures(pool(in_order, n), n, resamples=resamples, seed=seed) for n in budgets),
+        masks_per_image=float(np.mean([outcome.n_masks for outcome in outcomes])),
+        budgets=tuple(_figures(pool(outcomes, n), n, resamples=resamples, seed=seed) for n in sorted(set(max_dets))),
     )
+
+
+def best_masks(masks: MaskSet, max_det: int) -> NDArray[np.int64]:
+    """int64 (D,): the masks of the highest scores, best first; of equal scores the earlier goes first.
+
+    Args:
+        masks: Of one image.
+        max_det: No more than so many.
+    """
+    return np.argsort(-masks.score, kind="stable")[:max_det].astype(np.int64, copy=False)
 
 
 def match_image(masks: MaskSet, image: AnnotatedImage, *, max_det: int) -> ImageOutcome:
@@ -134,15 +164,13 @@ def match_image(masks: MaskSet, image: AnnotatedImage, *, max_det: int) -> Image
             f"image {image.image_id} ({image.file_name}) has {image.size_hw} pixels in the annotations, but its masks "
             f"have {masks.size_hw}; were they made from a resized or a rotated copy?"
         )
-    best_first = np.argsort(-masks.score, kind="stable")[:max_det]
+    best_first = best_masks(masks, max_det)
     score_D = masks.score[best_first].astype(np.float64)
-    every_rle = masks.to_rle_dicts()
-    rles_D, rles_G = [every_rle[d] for d in best_first], image.to_rle_dicts()
+    of_masks = MaskRuns.of([masks.rles[d] for d in best_first], image.size_hw)
+    of_truths = MaskRuns.of(_codes(image), image.size_hw)
     area_G, is_crowd_G = image.area_px, image.is_crowd
-    iou_DG = np.zeros((len(rles_D), len(rles_G)))
-    if iou_DG.size:
-        iou_DG = np.asarray(coco_rle.iou(rles_D, rles_G, is_crowd_G.astype(int).tolist()))
-    matches = match(iou_DG, masks.area_px[best_first].astype(np.float64), area_G, is_crowd_G)
+    pairs = overlapping_pairs(of_masks, of_truths, is_crowd_G, min_overlap=IOU_THRESHOLDS[0])
+    matches = match(pairs, of_masks.area_N.astype(np.float64), area_G, is_crowd_G)
     return ImageOutcome(
         n_masks=len(masks),
         score_D=score_D,
@@ -150,6 +178,11 @@ def match_image(masks: MaskSet, image: AnnotatedImage, *, max_det: int) -> Image
         finder_TG=matches.finder_TG,
         truths_A=(in_area_range(area_G) & ~is_crowd_G).sum(axis=1),
     )
+
+
+def _codes(image: AnnotatedImage) -> list[bytes]:
+    counts = [rle["counts"] for rle in image.to_rle_dicts()]
+    return [code.encode("ascii") if isinstance(code, str) else code for code in counts]
 
 
 def _figures(pooled: PooledOutcomes, max_det: int, *, resamples: int, seed: int) -> BudgetFigures:

@@ -1,6 +1,6 @@
 """Which masks find which ground truth: COCO's greedy matching of one image, arrays in, arrays out.
 
-Axes: D detected masks of an image, best first; G ground truths; T IoU thresholds; A area ranges.
+Axes: D detected masks of an image, best first; G ground truths; P pairs of both; T IoU thresholds; A area ranges.
 """
 
 from __future__ import annotations
@@ -23,6 +23,21 @@ MISS, HIT, IGNORED = 0, 1, -1
 """What became of a detection: it found nothing, it found a ground truth, or it counts neither for nor against."""
 NOT_FOUND = -1
 """Stands for the detection that found a ground truth where none did."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The masks and ground truths of one image that overlap enough for the lowest threshold, mask by mask.
+
+    Attributes:
+        first_D: int64 (D + 1,): where the pairs of each mask begin in P, and P.
+        truth_P: int64 (P,): the ground truth of each pair, rising for each mask.
+        iou_P: float64 (P,) up to 1: how much they overlap; for a crowd the share of the mask inside it.
+    """
+
+    first_D: NDArray[np.int64]
+    truth_P: NDArray[np.int64]
+    iou_P: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -52,10 +67,7 @@ def in_area_range(area_px: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def match(
-    iou_DG: NDArray[np.float64],
-    area_D: NDArray[np.float64],
-    area_G: NDArray[np.float64],
-    is_crowd_G: NDArray[np.bool_],
+    pairs: Pairs, area_D: NDArray[np.float64], area_G: NDArray[np.float64], is_crowd_G: NDArray[np.bool_]
 ) -> Matches:
     """Which detections find which ground truths, for each area range and IoU threshold.
 
@@ -64,7 +76,7 @@ def match(
     never used up. A detection that takes nothing is a miss, or ignored when its own area is outside the range.
 
     Args:
-        iou_DG: float64 (D, G) in [0, 1], detections best first; for a crowd the share of the detection inside it.
+        pairs: What overlaps, detections best first. Pairs below the lowest threshold may be left out.
         area_D: float64 (D,), in pixels.
         area_G: float64 (G,), in pixels, as annotated.
         is_crowd_G: bool (G,).
@@ -73,21 +85,17 @@ def match(
         What became of both.
 
     Example:
-        >>> ones = np.ones(2)
-        >>> matches = match(np.array([[0.9], [0.95]]), ones, ones[:1], np.zeros(1, bool))
+        >>> ones, pairs = np.ones(2), Pairs(np.array([0, 1, 2]), np.array([0, 0]), np.array([0.9, 0.95]))
+        >>> matches = match(pairs, ones, ones[:1], np.zeros(1, bool))
         >>> matches.outcome_ATD[0, 0].tolist(), matches.finder_TG[0].tolist()  # the better-scored one took it
         ([1, 0], [0])
     """
-    thresholds_T = np.asarray(IOU_THRESHOLDS)
-    # Most pairs overlap too little for any threshold: only the others are looked at, detection by detection.
-    pair_D, pair_G = np.nonzero(iou_DG >= thresholds_T[0])
-    first_D = np.searchsorted(pair_D, np.arange(len(area_D) + 1))
     outcome_ATD, finder_TG = _match(
-        first_D,
-        pair_G,
-        iou_DG[pair_D, pair_G],
+        pairs.first_D,
+        pairs.truth_P,
+        pairs.iou_P,
         # A threshold of 1 would otherwise refuse an IoU of 1 that was rounded down.
-        np.minimum(thresholds_T, 1 - 1e-10),
+        np.minimum(IOU_THRESHOLDS, 1 - 1e-10),
         ~in_area_range(area_D),
         ~in_area_range(area_G) | is_crowd_G,
         is_crowd_G,
@@ -98,7 +106,7 @@ def match(
 @numba.njit(cache=True)
 def _match(
     first_D: NDArray[np.int64],
-    pair_G: NDArray[np.int64],
+    truth_P: NDArray[np.int64],
     iou_P: NDArray[np.float64],
     thresholds_T: NDArray[np.float64],
     outside_AD: NDArray[np.bool_],
@@ -116,7 +124,7 @@ def _match(
                 for second_choice in (False, True):
                     best_iou = thresholds_T[t]
                     for p in range(first_D[d], first_D[d + 1]):
-                        g = pair_G[p]
+                        g = truth_P[p]
                         if ignored_AG[a, g] != second_choice or (is_taken_G[g] and not is_crowd_G[g]):
                             continue
                         if iou_P[p] >= best_iou:

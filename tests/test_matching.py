@@ -6,18 +6,35 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from dico.matching import AREA_LIMITS_PX, HIT, IGNORED, IOU_THRESHOLDS, MISS, NOT_FOUND, Matches, in_area_range, match
+from dico.matching import (
+    AREA_LIMITS_PX,
+    HIT,
+    IGNORED,
+    IOU_THRESHOLDS,
+    MISS,
+    NOT_FOUND,
+    Matches,
+    Pairs,
+    in_area_range,
+    match,
+)
 from tests.reference.greedy_matching import greedy_matching
 
 ALL, SMALL, MEDIUM, LARGE = range(4)
 MANY_PX = 50.0 * 50  # a medium area
 
 
+def pairs_of(iou_DG: NDArray[np.float64]) -> Pairs:
+    pair_D, pair_G = np.nonzero(iou_DG)
+    return Pairs(np.searchsorted(pair_D, np.arange(len(iou_DG) + 1)), pair_G, iou_DG[pair_D, pair_G])
+
+
 def match_all_medium(iou_DG: Any, crowds: tuple[int, ...] = ()) -> Matches:
     ious = np.array(iou_DG, dtype=np.float64)
     is_crowd_G = np.isin(np.arange(ious.shape[1]), crowds)
-    return match(ious, np.full(ious.shape[0], MANY_PX), np.full(ious.shape[1], MANY_PX), is_crowd_G)
+    return match(pairs_of(ious), np.full(ious.shape[0], MANY_PX), np.full(ious.shape[1], MANY_PX), is_crowd_G)
 
 
 def test_hand_made_overlaps() -> None:
@@ -52,7 +69,7 @@ def test_crowd_is_second_choice_and_never_used_up() -> None:
 
 def test_truth_outside_the_range_is_second_choice_and_used_up() -> None:
     area_G = np.array([30.0 * 30, MANY_PX])
-    matches = match(np.array([[0.9, 0.6], [0.9, 0.0]]), np.full(2, MANY_PX), area_G, np.zeros(2, dtype=bool))
+    matches = match(pairs_of(np.array([[0.9, 0.6], [0.9, 0.0]])), np.full(2, MANY_PX), area_G, np.zeros(2, dtype=bool))
     outcome_ATD = matches.outcome_ATD
     assert outcome_ATD[ALL, 0].tolist() == [HIT, MISS]
     assert outcome_ATD[MEDIUM, 0].tolist() == [HIT, IGNORED]
@@ -82,7 +99,7 @@ def test_equals_a_loop(seed: int) -> None:
     iou_DG = rng.choice([0.0, 0.2, 0.5, 0.55, 0.6, 0.75, 0.8, 0.9, 0.97, 1.0], (n_dets, n_truths))
     area_D, area_G = (rng.choice([500.0, 32.0**2, 40.0**2, 96.0**2, 1e5], n) for n in (n_dets, n_truths))
     is_crowd_G = rng.random(n_truths) < 0.3
-    matches = match(iou_DG, area_D, area_G, is_crowd_G)
+    matches = match(pairs_of(iou_DG), area_D, area_G, is_crowd_G)
     assert matches.outcome_ATD.shape == (len(AREA_LIMITS_PX), len(IOU_THRESHOLDS), n_dets)
     for a, limits_px in enumerate(AREA_LIMITS_PX):
         for t, threshold in enumerate(IOU_THRESHOLDS):
@@ -100,9 +117,9 @@ def test_fewer_masks_find_what_the_best_of_many_find() -> None:
     """Recall at every budget follows from the finders."""
     rng = np.random.default_rng(0)
     iou_DG, area_D, area_G = rng.random((30, 12)), np.full(30, MANY_PX), np.full(12, MANY_PX)
-    finder_TG = match(iou_DG, area_D, area_G, np.zeros(12, dtype=bool)).finder_TG
+    finder_TG = match(pairs_of(iou_DG), area_D, area_G, np.zeros(12, dtype=bool)).finder_TG
     for n in (0, 1, 5, 30):
-        of_best_TG = match(iou_DG[:n], area_D[:n], area_G, np.zeros(12, dtype=bool)).finder_TG
+        of_best_TG = match(pairs_of(iou_DG[:n]), area_D[:n], area_G, np.zeros(12, dtype=bool)).finder_TG
         np.testing.assert_array_equal(of_best_TG, np.where(finder_TG < n, finder_TG, NOT_FOUND))
 
 

@@ -15,10 +15,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A part is a file or a folder directly inside a package. What only knows arrays, files or one value type:
 GROUND = {"atomic", "config", "config_loading", "image", "inputs", "masks", "painting", "rasterise", "rle"}
-GROUND |= {"page_parts", "stopwatch", "version", "window"}
+GROUND |= {"page_parts", "photographs", "stopwatch", "version", "window"}
 GRAPHS = {"features", "merge_tree", "merging", "pooling", "tournament"}  # regions, and merging them
 SOLVER = {"affinity", "lanczos", "ncut"}
-SCORING = {"evaluation_report", "ground_truth", "matching", "precision"}
+SCORING = {"evaluation_report", "ground_truth", "matching", "overlaps", "precision"}
 RUNNING = {"executors", "interrupt", "job", "labelling", "progress", "run", "run_log", "run_summary", "task"}
 
 MAY_IMPORT: dict[str, dict[str, set[str]]] = {
@@ -80,6 +80,10 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "rounds": {"fusion", "records"},
         "device": {"engine"},
         "evaluators": {"config", "data", "engine", "evaluation", "models", "predictor", "prompt_predictor"},
+        "benchmarking": {
+            "automatic_masks", "build", "config", "device", "engine", "models", "objectives", "predictor",
+            "prompt_predictor", "promptable_checkpoint", "settings",
+        },
         "build": {
             "config", "data", "device", "engine", "evaluation", "evaluators", "models", "objectives", "predictor"
         },
@@ -91,6 +95,7 @@ TRAINING_OF_DICO |= {"rle", "selection", "stopwatch", "store", "version"}
 DEMO_OF_DICO = {"painting"}
 DATA_OF_DICO = {"ground_truth"}  # how COCO files write a mask
 EVALUATION_OF_DICO = {"evaluate", "evaluation_report", "ground_truth", "matching", "page_parts", "precision", "window"}
+BENCHMARKING_OF_DICO = {"config", "executors", "inputs", "job", "photographs", "task"}
 RAY_TRAIN = "training/engine/ray_train.py"
 ONLY_IN = {"ray": ("dico/cluster/", RAY_TRAIN), "detectron2": ("training/engine/detectron2.py",)}
 ONLY_IN["gradio"] = ("training/demo/page.py",)
@@ -151,6 +156,7 @@ def violations(path: str, source: str) -> list[str]:
                 allowed = allowed | ({"cluster"} if path == RAY_TRAIN else set())  # how Ray is joined, and kept quiet
                 allowed = allowed | (DATA_OF_DICO if part == "data" else set())
                 allowed = allowed | (DEMO_OF_DICO if part == "demo" else set())
+                allowed = allowed | (BENCHMARKING_OF_DICO if part == "benchmarking" else set())
             else:
                 allowed = MAY_IMPORT[package].get(part, set()) | ({part} - {"__init__"})
             if part_of(name) not in allowed:

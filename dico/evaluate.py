@@ -167,7 +167,7 @@ def match_image(masks: MaskSet, image: AnnotatedImage, *, max_det: int) -> Image
     best_first = best_masks(masks, max_det)
     score_D = masks.score[best_first].astype(np.float64)
     of_masks = MaskRuns.of([masks.rles[d] for d in best_first], image.size_hw)
-    of_truths = MaskRuns.of(_codes(image), image.size_hw)
+    of_truths = MaskRuns.of(image.rles, image.size_hw)
     area_G, is_crowd_G = image.area_px, image.is_crowd
     pairs = overlapping_pairs(of_masks, of_truths, is_crowd_G, min_overlap=IOU_THRESHOLDS[0])
     matches = match(pairs, of_masks.area_N.astype(np.float64), area_G, is_crowd_G)
@@ -178,11 +178,6 @@ def match_image(masks: MaskSet, image: AnnotatedImage, *, max_det: int) -> Image
         finder_TG=matches.finder_TG,
         truths_A=(in_area_range(area_G) & ~is_crowd_G).sum(axis=1),
     )
-
-
-def _codes(image: AnnotatedImage) -> list[bytes]:
-    counts = [rle["counts"] for rle in image.to_rle_dicts()]
-    return [code.encode("ascii") if isinstance(code, str) else code for code in counts]
 
 
 def _figures(pooled: PooledOutcomes, max_det: int, *, resamples: int, seed: int) -> BudgetFigures:

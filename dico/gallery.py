@@ -24,7 +24,7 @@ from dico.window import decode_window
 VIEW_SIDE = 640
 """Photographs and masks are reduced to at most so many pixels on the longer side."""
 THUMBNAIL_SIDE = 112
-STYLES = ("palette.css", "style.css")
+STYLES = ("shared.css", "style.css")
 SCRIPTS = ("masks.js", "draw.js", "app.js")
 
 

@@ -44,6 +44,16 @@ class AnnotatedImage:
             given = [area if area is not None else masked[g] for g, area in enumerate(given)]
         return np.array(given, dtype=np.float64)
 
+    @property
+    def rles(self) -> tuple[bytes, ...]:
+        """G compressed run-length codes, as :class:`dico.masks.MaskSet` has them.
+
+        Raises:
+            ValueError: as :meth:`to_rle_dicts` does.
+        """
+        counts = [rle["counts"] for rle in self.to_rle_dicts()]
+        return tuple(code.encode("ascii") if isinstance(code, str) else code for code in counts)
+
     def to_rle_dicts(self) -> list[dict[str, Any]]:
         """G ``{"size": [H, W], "counts": bytes}``, from polygons, run lengths or compressed codes.
 

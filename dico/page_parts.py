@@ -38,5 +38,5 @@ def jpeg_url(image: Image, *, quality: int = JPEG_QUALITY) -> str:
 
 
 def page_asset(name: str) -> str:
-    """The text of a file that belongs to the pages, such as ``"palette.css"``: the colours, by day and by night."""
+    """The text of a file that belongs to the pages, such as ``"shared.css"``: the look that they share."""
     return resources.files("dico").joinpath(ASSETS, name).read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dico.matching import Pairs
-from dico.rle import run_ends
+from dico.rle import decode_into, run_ends
 
 
 class MaskRuns(NamedTuple):
@@ -24,7 +24,7 @@ class MaskRuns(NamedTuple):
 
     Attributes:
         first_N: int64 (N + 1,): where the runs of each mask begin in K, and K.
-        start_K: int64 (K,): the pixel at which each run begins, column-major.
+        start_K: int64 (K,): the pixel at which each run begins, column-major; no run is empty.
         end_K: int64 (K,): the pixel after its last one.
         area_N: int64 (N,): pixels of each mask.
         box_N4: int64 (N, 4): half-open x0, y0, x1, y1; zeros for a mask without pixels.
@@ -47,11 +47,11 @@ class MaskRuns(NamedTuple):
             >>> MaskRuns.of([b"123"], (2, 3)).box_N4.tolist()  # pixels 1 and 2: a run over the end of a column
             [[0, 0, 2, 2]]
         """
-        ends = [run_ends(rle, size_hw) for rle in rles]
-        borders = [ends_R[: len(ends_R) // 2 * 2] for ends_R in ends]  # without a last run of background
-        first_N = np.cumsum([0, *(len(borders_R) // 2 for borders_R in borders)])
-        border_K2 = np.concatenate([np.zeros(0, dtype=np.int64), *borders]).reshape(-1, 2)
-        start_K, end_K = border_K2.T.copy()
+        codes = np.frombuffer(b"".join(rles), dtype=np.uint8)
+        last_N = np.cumsum([len(rle) for rle in rles], dtype=np.int64)
+        first_N, start_K, end_K, broken = _runs(codes, last_N, size_hw[0] * size_hw[1])
+        if broken >= 0:
+            run_ends(rles[broken], size_hw)  # says what is wrong with it
         return cls(first_N, start_K, end_K, *_areas_and_boxes(first_N, start_K, end_K, size_hw[0]))
 
 
@@ -72,6 +72,29 @@ def overlapping_pairs(masks: MaskRuns, truths: MaskRuns, is_crowd_G: NDArray[np.
 
 
 @numba.njit(cache=True, nogil=True)
+def _runs(
+    codes: NDArray[np.uint8], last_N: NDArray[np.int64], n_pixels: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
+    """The runs of codes that follow one another, and the index of the first that is broken, or -1."""
+    first_N = np.zeros(len(last_N) + 1, dtype=np.int64)
+    start_K, end_K = np.empty(len(codes) // 2, dtype=np.int64), np.empty(len(codes) // 2, dtype=np.int64)
+    counts = np.empty(len(codes), dtype=np.uint32)
+    k = 0
+    for n in range(len(last_N)):
+        length = decode_into(codes[0 if n == 0 else last_N[n - 1] : last_N[n]], counts)
+        pixel = 0
+        for run in range(length):
+            if run % 2 == 1 and counts[run] > 0:
+                start_K[k], end_K[k] = pixel, pixel + counts[run]
+                k += 1
+            pixel += counts[run]
+        if pixel != n_pixels:
+            return first_N, start_K, end_K, n
+        first_N[n + 1] = k
+    return first_N, start_K[:k], end_K[:k], -1
+
+
+@numba.njit(cache=True, nogil=True)
 def _areas_and_boxes(
     first_N: NDArray[np.int64], start_K: NDArray[np.int64], end_K: NDArray[np.int64], height: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -79,8 +102,6 @@ def _areas_and_boxes(
     box_N4 = np.zeros((len(area_N), 4), dtype=np.int64)
     for n in range(len(area_N)):
         for k in range(first_N[n], first_N[n + 1]):
-            if end_K[k] == start_K[k]:
-                continue
             x0, y0 = divmod(start_K[k], height)
             x1, y1 = divmod(end_K[k] - 1, height)
             if x1 > x0:  # it holds the end of one column and the beginning of the next

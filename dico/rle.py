@@ -51,7 +51,7 @@ def decode_counts(rle: bytes) -> NDArray[np.uint32]:
         [2, 3, 1]
     """
     counts = np.empty(len(rle), dtype=np.uint32)
-    length = _decode(np.frombuffer(rle, dtype=np.uint8), counts)
+    length = decode_into(np.frombuffer(rle, dtype=np.uint8), counts)
     if length < 0:
         raise ValueError(f"rle must be a compressed COCO code, got {rle[:40]!r} of {len(rle)} bytes")
     return counts[:length].copy()
@@ -132,26 +132,17 @@ def counts_of_borders(borders: NDArray[np.int64], total: int) -> NDArray[np.uint
     return counts if counts[-1] else counts[:-1]
 
 
-@numba.njit(cache=True)
-def _encode(counts: NDArray[np.uint32], code: NDArray[np.uint8]) -> int:
-    length = 0
-    for i in range(len(counts)):
-        value = np.int64(counts[i])
-        if i > 2:
-            value -= np.int64(counts[i - 2])
-        more = True
-        while more:
-            bits = value & 31
-            value >>= 5
-            # The high bit of the last group is the sign: a group can be the last only when that bit is right.
-            more = value != -1 if bits & 16 else value != 0
-            code[length] = bits + 48 + (32 if more else 0)
-            length += 1
-    return length
+@numba.njit(cache=True, nogil=True)
+def decode_into(code: NDArray[np.uint8], counts: NDArray[np.uint32]) -> int:
+    """The run lengths of one compressed code, for compiled code that decodes many.
 
+    Args:
+        code: uint8 (C,): the bytes of the code.
+        counts: uint32, at least (C,): where the run lengths are written.
 
-@numba.njit(cache=True)
-def _decode(code: NDArray[np.uint8], counts: NDArray[np.uint32]) -> int:
+    Returns:
+        Their number, or -1 when the bytes are not such a code.
+    """
     length, value, shift = 0, np.int64(0), 0
     for character in code:
         bits = np.int64(character) - 48
@@ -170,6 +161,24 @@ def _decode(code: NDArray[np.uint8], counts: NDArray[np.uint32]) -> int:
         counts[length] = value
         length, value, shift = length + 1, np.int64(0), 0
     return length if shift == 0 else -1
+
+
+@numba.njit(cache=True)
+def _encode(counts: NDArray[np.uint32], code: NDArray[np.uint8]) -> int:
+    length = 0
+    for i in range(len(counts)):
+        value = np.int64(counts[i])
+        if i > 2:
+            value -= np.int64(counts[i - 2])
+        more = True
+        while more:
+            bits = value & 31
+            value >>= 5
+            # The high bit of the last group is the sign: a group can be the last only when that bit is right.
+            more = value != -1 if bits & 16 else value != 0
+            code[length] = bits + 48 + (32 if more else 0)
+            length += 1
+    return length
 
 
 @numba.njit(cache=True)

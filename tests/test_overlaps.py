@@ -92,6 +92,10 @@ def test_nothing_on_one_side() -> None:
     assert overlapping_pairs(masks, nothing, np.zeros(0, dtype=bool), min_overlap=0.5).first_D.tolist() == [0] * 4
 
 
-def test_code_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="must cover the pixels"):
-        MaskRuns.of(MaskSet.from_arrays(np.ones((1, 5, 5))).rles, SIZE_HW)
+@pytest.mark.parametrize(
+    ("code", "message"), [(b"1", "must cover the pixels"), (b"p", "must be a compressed COCO code")]
+)
+def test_broken_codes_are_refused(code: bytes, message: str) -> None:
+    whole = MaskSet.from_arrays(np.ones((1, *SIZE_HW))).rles
+    with pytest.raises(ValueError, match=message):
+        MaskRuns.of([*whole, code, *whole], SIZE_HW)

@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A part is a file or a folder directly inside a package. What only knows arrays, files or one value type:
 GROUND = {"atomic", "config", "config_loading", "image", "inputs", "masks", "painting", "rasterise", "rle"}
-GROUND |= {"page_parts", "photographs", "stopwatch", "version", "window"}
+GROUND |= {"page_parts", "photographs", "stopwatch", "threads", "version", "window"}
 GRAPHS = {"features", "merge_tree", "merging", "pooling", "tournament"}  # regions, and merging them
 SOLVER = {"affinity", "lanczos", "ncut"}
 SCORING = {"evaluation_report", "ground_truth", "matching", "overlaps", "precision"}
@@ -91,7 +91,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
     },
 }  # fmt: skip
 TRAINING_OF_DICO = {"atomic", "config", "config_loading", "image", "interrupt", "masks"}
-TRAINING_OF_DICO |= {"rle", "selection", "stopwatch", "store", "version"}
+TRAINING_OF_DICO |= {"rle", "selection", "stopwatch", "store", "threads", "version"}
 DEMO_OF_DICO = {"painting"}
 DATA_OF_DICO = {"ground_truth"}  # how COCO files write a mask
 EVALUATION_OF_DICO = {"evaluate", "evaluation_report", "ground_truth", "matching", "page_parts", "precision", "window"}

@@ -17,11 +17,11 @@ from pathlib import Path
 from dico.cluster.job_package import JobPackage
 from dico.executors.feature_server import device_is_lost, portable
 from dico.executors.remote_extractor import Answer
-from dico.executors.threads import limit_threads
 from dico.executors.worker import story_of
 from dico.features.base import Extractor, PatchFeatures
 from dico.image import Image
 from dico.task import Failed, Lost, Outcome, Task, Work
+from dico.threads import limit_threads
 
 
 @dataclass(frozen=True)

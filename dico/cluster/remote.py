@@ -13,8 +13,8 @@ from dico.cluster.actors import CannotStart, ExtractorGoneError, FeatureActor
 from dico.cluster.deaths import died_with_its_node, reason_of
 from dico.executors.remote_extractor import Answer
 from dico.executors.supervisor import MAX_FAILED_STARTS
-from dico.executors.threads import ENVIRONMENT
 from dico.image import Image
+from dico.threads import ENVIRONMENT
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from multiprocessing.connection import Pipe
 from typing import IO
 
 from dico.executors.supervisor import Event
-from dico.executors.threads import ENVIRONMENT
 from dico.executors.worker import NO_FEATURES
 from dico.task import TRACEBACK_LINES, Lost, Task
+from dico.threads import ENVIRONMENT
 
 # The parent's search path is there before anything of ours is imported, which may be found through it alone.
 START = "import sys; sys.path[:] = sys.argv[6:]; from dico.executors.worker import main; main(*map(int, sys.argv[1:6]))"

@@ -21,9 +21,9 @@ from multiprocessing.connection import Connection
 
 from dico.executors.remote_extractor import RemoteExtractor
 from dico.executors.supervisor import Broken, Done, Ready
-from dico.executors.threads import limit_threads
 from dico.job import Job
 from dico.task import Work
+from dico.threads import limit_threads
 
 NO_FEATURES = -1
 """In place of the connection to a feature server, when there is none."""

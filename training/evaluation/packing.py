@@ -14,8 +14,8 @@ def pack(array: NDArray[Any]) -> list[Any]:
     """An array of numbers or truth values as JSON-ready data.
 
     Example:
-        >>> pack(np.array([[1, 2]], dtype=np.int8))
-        ['|i1', [1, 2], 'eNpjZAIAAAYABA==']
+        >>> unpack(pack(np.array([[1, 2]], dtype=np.int8)))
+        array([[1, 2]], dtype=int8)
     """
     code = base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes()))
     return [array.dtype.str, list(array.shape), code.decode("ascii")]

@@ -1,4 +1,4 @@
-"""One thread a worker: more would fight over the cores, and eigenvectors differ in their last bits with the number."""
+"""One thread a process: more would fight over the cores, and eigenvectors differ in their last bits with the number."""
 
 from __future__ import annotations
 

@@ -21,7 +21,9 @@ class CocoFile:
     Attributes:
         path: The json.
         images: Its images, as they are, by rising id.
-        categories: Its categories by id.
+        sizes_hw: Their heights and widths in pixels, by id.
+        categories: Its categories, as they are, by id.
+        names: Their names, by id.
 
     Raises:
         FileNotFoundError: when ``path`` does not exist.
@@ -37,11 +39,13 @@ class CocoFile:
             if missing:
                 raise ValueError(f"{path} must be an annotation file like COCO's; it has no {' and no '.join(missing)}")
             self.images = tuple(sorted(self._decoded("images"), key=lambda image: int(image["id"])))
+            self.sizes_hw = {image["id"]: (int(image["height"]), int(image["width"])) for image in self.images}
             categories = self._decoded("categories")
+            self.names = {one["id"]: str(one["name"]) for one in categories}
             self.categories: dict[int, Mapping[str, Any]] = {one["id"]: one for one in categories}
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise self._damage(error) from error
-        if len({image["id"] for image in self.images}) < len(self.images):
+        if len(self.sizes_hw) < len(self.images):
             raise ValueError(f"{path} must give every image an id of its own")
         if len(self.categories) < len(categories):
             raise ValueError(f"{path} must give every category an id of its own")
@@ -52,10 +56,9 @@ class CocoFile:
         Raises:
             ValueError: when the file is damaged, or an annotation is of no image or no category of the file.
         """
-        images = {image["id"] for image in self.images}
         try:
             for annotation, _, _ in elements(self._text, self._at["annotations"]):
-                if annotation["image_id"] not in images:
+                if annotation["image_id"] not in self.sizes_hw:
                     raise ValueError(
                         f"{self.path}: annotation {annotation.get('id')} is of image {annotation['image_id']}, "
                         "which is not in the file"
@@ -76,6 +79,19 @@ class CocoFile:
         return ValueError(
             f"{self.path} is not an annotation file like COCO's, or is damaged ({error!r}); fetch it again"
         )
+
+
+def area_of(annotation: Mapping[str, Any]) -> dict[str, float]:
+    """The area of an annotation as the file has it, to be kept; empty where it has none, or one that is not positive.
+
+    COCO's evaluation takes small, medium and large from the file's areas, which polygons give in fractions of pixels.
+
+    Example:
+        >>> area_of({"area": 30.5}), area_of({"area": 0})
+        ({'area': 30.5}, {})
+    """
+    area = annotation.get("area")
+    return {"area": area} if isinstance(area, int | float) and area > 0 else {}
 
 
 def file_name_of(image: Mapping[str, Any]) -> str:

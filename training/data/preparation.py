@@ -1,0 +1,65 @@
+"""What converters of data sets share: a source that is complete, or a list of what it lacks; and their exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+_LISTED = 10
+
+
+def require_files(folder: Path, names: Iterable[str], remedy: str) -> None:
+    """Does nothing when a folder has all of the files.
+
+    Args:
+        folder: The folder.
+        names: Paths from there.
+        remedy: What to do when files are missing, a sentence without its full stop.
+
+    Raises:
+        FileNotFoundError: when it lacks some; how many, and the first of them.
+    """
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        more = f"\n  ... and {len(missing) - _LISTED:,} more" if len(missing) > _LISTED else ""
+        listed = "".join(f"\n  {name}" for name in missing[:_LISTED])
+        raise FileNotFoundError(f"{folder} lacks {len(missing):,} images; {remedy}:{listed}{more}")
+
+
+def require_count(found: int, least: int, source: Path, what: str = "images") -> None:
+    """Does nothing when a source has as many images as were published.
+
+    Args:
+        found: How many it has.
+        least: How many it must have.
+        source: What has them.
+        what: What is counted.
+
+    Raises:
+        ValueError: when it has fewer.
+    """
+    if found < least:
+        raise ValueError(
+            f"{source} has {found:,} {what}, fewer than the {least:,} that it must have: it is another file, or not "
+            "complete; fetch it again (--expect takes fewer, for figures of one's own)"
+        )
+
+
+def run_converter(name: str, prepare: Callable[[], str]) -> int:
+    """The exit code of a converter, whose summary or error is printed on standard error.
+
+    Args:
+        name: What lines begin with.
+        prepare: Converts; returns the summary.
+
+    Returns:
+        0 when the annotations are written, 1 when they were not, as the source is damaged or incomplete.
+    """
+    try:
+        summary = prepare()
+    except (OSError, ValueError) as error:
+        print(f"{name}: no annotations were written: {error}", file=sys.stderr)
+        return 1
+    print(f"{name}: {summary}", file=sys.stderr)
+    return 0

@@ -18,7 +18,7 @@ GROUND = {"atomic", "config", "config_loading", "image", "inputs", "masks", "pai
 GROUND |= {"page_parts", "photographs", "stopwatch", "threads", "version", "window"}
 GRAPHS = {"features", "merge_tree", "merging", "pooling", "tournament"}  # regions, and merging them
 SOLVER = {"affinity", "lanczos", "ncut"}
-SCORING = {"evaluation_report", "ground_truth", "matching", "overlaps", "precision"}
+SCORING = {"evaluation_report", "ground_truth", "matching", "overlaps", "precision", "stock_coco"}
 RUNNING = {"executors", "interrupt", "job", "labelling", "progress", "run", "run_log", "run_summary", "task"}
 
 MAY_IMPORT: dict[str, dict[str, set[str]]] = {
@@ -93,13 +93,25 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
 TRAINING_OF_DICO = {"atomic", "config", "config_loading", "image", "interrupt", "masks"}
 TRAINING_OF_DICO |= {"rle", "selection", "stopwatch", "store", "threads", "version"}
 DEMO_OF_DICO = {"painting"}
-DATA_OF_DICO = {"ground_truth"}  # how COCO files write a mask
+DATA_OF_DICO = {"ground_truth", "rasterise"}  # how COCO files write a mask, and masks of maps of labels
 EVALUATION_OF_DICO = {"evaluate", "evaluation_report", "ground_truth", "matching", "page_parts", "precision", "window"}
+EVALUATION_OF_DICO |= {"stock_coco"}
 BENCHMARKING_OF_DICO = {"config", "executors", "inputs", "job", "photographs", "task"}
 RAY_TRAIN = "training/engine/ray_train.py"
 ONLY_IN = {"ray": ("dico/cluster/", RAY_TRAIN), "detectron2": ("training/engine/detectron2.py",)}
 ONLY_IN["gradio"] = ("training/demo/page.py",)
-NOT_ON_IMPORT = ("torch", "transformers", "ray", "detectron2", "pyarrow", "supervision", "matplotlib", "gradio")
+ONLY_IN["faster_coco_eval"] = ("dico/stock_coco.py",)
+NOT_ON_IMPORT = (
+    "faster_coco_eval",
+    "torch",
+    "transformers",
+    "ray",
+    "detectron2",
+    "pyarrow",
+    "supervision",
+    "matplotlib",
+    "gradio",
+)
 NO_FILES = {"utils", "util", "misc", "common", "helpers", "helper"}
 
 

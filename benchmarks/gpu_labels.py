@@ -27,11 +27,11 @@ import numpy as np
 
 from benchmarks.executor_scaling import Watched
 from benchmarks.measure import figure, print_figures, skipped
-from benchmarks.photographs import photograph_paths
 from dico.config import load_config
 from dico.executors.machine import usable_cpus
 from dico.executors.pool import PoolExecutor
 from dico.job import PipelineJob
+from dico.photographs import photograph_paths
 from dico.run import RunOptions, run
 from dico.store import Manifest, MaskStore
 

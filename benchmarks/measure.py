@@ -1,24 +1,23 @@
-"""What benchmarks share: clocks, peaks of memory, one core, figures as the last line, and a word for missing inputs."""
+"""What benchmarks share: clocks, one core, figures as the last line, and a word for missing inputs."""
 
 from __future__ import annotations
 
 import json
 import os
-import resource
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
 from benchmarks.run_all import SKIPPED
+from training.benchmarking.clock import peak_gb, timed, with_peak
+
+__all__ = [
+    "best_time", "figure", "one_core", "peak_gb", "print_figures", "skipped", "timed", "with_peak",
+]  # fmt: skip
 
 T = TypeVar("T")
-
-_STATUS, _NEW_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def best_time(function: Callable[[], T], runs: int) -> tuple[T, float]:
@@ -28,35 +27,6 @@ def best_time(function: Callable[[], T], runs: int) -> tuple[T, float]:
         result, seconds = timed(function)
         shortest = min(shortest, seconds)
     return result, shortest
-
-
-def timed(function: Callable[[], T]) -> tuple[T, float]:
-    """The result of a function, and how long it took in seconds."""
-    start = time.perf_counter()
-    result = function()
-    return result, time.perf_counter() - start
-
-
-def with_peak(function: Callable[[], T]) -> tuple[T, float]:
-    """The result of a function, and the peak of resident memory above what the process had before it, in GB.
-
-    Linux counts the peak anew when it is asked to. Other systems count it from the start of the process: there, a
-    function seems to need less when the process had more memory once than it has now.
-    """
-    if _NEW_PEAK.exists():
-        _NEW_PEAK.write_text("5", encoding="ascii")
-    before_gb = peak_gb()
-    result = function()
-    return result, peak_gb() - before_gb
-
-
-def peak_gb() -> float:
-    """The peak of this process's resident memory, in GB."""
-    if _STATUS.is_file():  # what getrusage says begins with the peak of the process that started this one
-        lines = (line.split() for line in _STATUS.read_text(encoding="ascii").splitlines())
-        return next(int(words[1]) for words in lines if words[0] == "VmHWM:") * 1024 / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 @contextmanager

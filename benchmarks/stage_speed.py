@@ -21,7 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import figure, one_core, print_figures, timed
-from benchmarks.photographs import NAMES, photographs
+from benchmarks.photographs import photographs
 from benchmarks.stage_loop import mask_set, refine_by_loop, select_by_loop, unrefined_by_loop
 from benchmarks.stages import label_by_stages
 from benchmarks.stand_in import StandInExtractor
@@ -31,6 +31,7 @@ from dico.features.base import Extractor
 from dico.image import Image, resize_image
 from dico.labeler import PseudoLabeler
 from dico.masks import MaskSet
+from dico.photographs import NAMES
 from dico.refine import Refiner, build_refiner
 from dico.refine.base import Unrefined
 

@@ -7,7 +7,7 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 import PIL.Image
@@ -39,10 +39,10 @@ def demo(tool: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.
     """make_demo with photographs of 64 pixels."""
     module = tool("make_demo")
     (tmp_path / "data").mkdir()
-    for name in NAMES:
-        image = load_image(module.resources.files("skimage").joinpath("data", name))
-        PIL.Image.fromarray(resize_image(image, (48, 64))).save(tmp_path / "data" / name)
-    monkeypatch.setattr(module, "resources", SimpleNamespace(files=lambda package: tmp_path))
+    for path in module.photograph_paths(len(NAMES)):
+        PIL.Image.fromarray(resize_image(load_image(path), (48, 64))).save(tmp_path / "data" / path.name)
+    small = sorted((tmp_path / "data").iterdir())
+    monkeypatch.setattr(module, "photograph_paths", lambda count: small[:count])
     return module
 
 

@@ -9,13 +9,13 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from dico.cli import main as dico
+from dico.photographs import photograph_paths
 from dico.store import MaskStore
 
-PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+PHOTOGRAPHS = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,9 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"{labels} is in the way, as it is not a store: {error}")
         shutil.rmtree(labels)  # it may come from an older version of the code
     images.mkdir(parents=True, exist_ok=True)
-    for name in PHOTOGRAPHS:
-        (images / name).write_bytes(resources.files("skimage").joinpath("data", name).read_bytes())
-    print(f"dico: {len(PHOTOGRAPHS)} photographs of scikit-image are in {images}", file=sys.stderr)
+    for path in photograph_paths(PHOTOGRAPHS):
+        (images / path.name).write_bytes(path.read_bytes())
+    print(f"dico: {PHOTOGRAPHS} photographs of scikit-image are in {images}", file=sys.stderr)
     for command in (
         ["label", str(images), str(labels)],
         ["view", str(labels), "--output", str(output / "gallery.html")],

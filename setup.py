@@ -9,6 +9,7 @@ HF = [*TRAIN, "transformers>=4.56"]
 CRF = ["pydensecrf2>=1.0"]
 EXPORT = ["pyarrow>=15"]
 DEMO = ["gradio>=6"]
+FAST_EVAL = ["faster-coco-eval>=1.8"]  # verifies figures sooner; never needed
 RAY = ["ray>=2.40"]
 RAY_TRAIN = ["ray[train]>=2.60"]  # what labelling needs no part of: pandas and more
 LINT = ["mypy>=1.10", "ruff>=0.6", "scipy-stubs>=1.14", "types-PyYAML>=6"]
@@ -23,7 +24,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["dico", "dico.*", "training", "training.*"]),
-    package_data={"dico": ["py.typed", "gallery_assets/*"], "training": ["py.typed", "demo/page.css"]},
+    package_data={"dico": ["py.typed", "gallery_assets/*"], "training": ["py.typed", "demo/page.css", "evaluation/suite_page.css"]},
     install_requires=[
         "numba>=0.60",
         "numpy>=1.26",
@@ -39,12 +40,13 @@ setup(
     extras_require={
         "crf": CRF,
         "demo": [*TRAIN, *DEMO],  # not in dev, see constraints.txt
+        "fast-eval": FAST_EVAL,
         "hf": HF,
         "parquet": EXPORT,
         "ray": RAY,
         "ray-train": [*TRAIN, *RAY_TRAIN],
         "train": TRAIN,
-        "dev": [*CRF, *HF, *EXPORT, *RAY, *RAY_TRAIN, *LINT, *TEST],
+        "dev": [*CRF, *FAST_EVAL, *HF, *EXPORT, *RAY, *RAY_TRAIN, *LINT, *TEST],
     },
     entry_points={"console_scripts": ["dico=dico.cli:main"]},
 )

@@ -40,7 +40,7 @@ class AnnotatedImage:
         """float64 (G,): areas as annotated, or of the masks where the file gives none."""
         given = [one.get("area") for one in self.annotations]
         if None in given:
-            masked = coco_rle.area(self.to_rle_dicts())
+            masked = [coco_rle.area(rle) for rle in self.to_rle_dicts()]  # of 256 at once pycocotools 2.0.11 fails
             given = [area if area is not None else masked[g] for g, area in enumerate(given)]
         return np.array(given, dtype=np.float64)
 

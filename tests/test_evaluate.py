@@ -10,75 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from pycocotools import mask as coco_rle
 
 from dico.evaluate import evaluate_masks, evaluate_store
 from dico.evaluation_report import EvalReport
 from dico.ground_truth import AnnotatedImage, image_ids_of_paths, load_annotations
 from dico.masks import MaskSet
+from tests.coco_cases import SIZE_HW, random_case, with_polygons, write
 from tests.reference.average_recall import average_recall
 from tests.reference.coco_eval import coco_figures
 from tests.stores import make_store
 
-SIZE_HW = (150, 180)
 BUDGETS = (100, 350, 1000)
 FIGURES = [f"{kind}{size}" for kind in ("ar", "ap") for size in ("", "_small", "_medium", "_large")] + ["ap50"]
-
-
-def ellipse(centre_yx: Any, radii_yx: Any, size_hw: tuple[int, int] = SIZE_HW) -> NDArray[np.bool_]:
-    y_HW, x_HW = np.mgrid[: size_hw[0], : size_hw[1]]
-    (cy, cx), (ry, rx) = centre_yx, radii_yx
-    return np.asarray(((y_HW - cy) / ry) ** 2 + ((x_HW - cx) / rx) ** 2 <= 1)
-
-
-def random_case(
-    rng: np.random.Generator, *, n_images: int = 6, crowds: bool = False, ties: bool = False, max_masks: int = 60
-) -> tuple[dict[str, Any], dict[int, MaskSet]]:
-    """Annotations and predictions with masks of every size, some right, some near, some wrong."""
-    images, annotations, predictions = [], [], {}
-    for image_id in (rng.permutation(50)[:n_images] + 1).tolist():
-        images.append({"id": image_id, "file_name": f"{image_id}.jpg", "height": SIZE_HW[0], "width": SIZE_HW[1]})
-        masks = []
-        for _ in range(rng.integers(0, 9)):
-            centre_yx, radii_yx = rng.uniform(0, SIZE_HW), rng.choice([8, 25, 60]) * rng.uniform(0.5, 1.5, 2)
-            truth_HW = ellipse(centre_yx, radii_yx)
-            masks += [
-                ellipse(centre_yx + rng.normal(0, 0.2, 2) * radii_yx, radii_yx * rng.uniform(0.7, 1.3, 2))
-                for _ in range(rng.integers(0, 4))
-            ]
-            if not truth_HW.any():
-                continue
-            if rng.random() < 0.3:
-                masks.append(truth_HW)
-            rle = coco_rle.encode(np.asfortranarray(truth_HW.astype(np.uint8)))
-            # Annotated areas need not be those of the masks: COCO's are of the polygons.
-            area = float(truth_HW.sum() * rng.choice([1.0, 0.9, 1.2]))
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": int(rng.integers(1, 4)),
-                    "iscrowd": int(crowds and rng.random() < 0.3),
-                    "area": area,
-                    "bbox": coco_rle.toBbox(rle).tolist(),
-                    "segmentation": {"size": list(SIZE_HW), "counts": rle["counts"].decode()},
-                }
-            )
-        masks += [ellipse(rng.uniform(0, SIZE_HW), rng.uniform(3, 50, 2)) for _ in range(rng.integers(0, 20))]
-        masks = masks[:max_masks]
-        if not masks:
-            continue
-        score = rng.integers(0, 4, len(masks)) / 4 if ties else rng.random(len(masks))
-        predictions[image_id] = MaskSet.from_arrays(np.stack(masks), score=score)
-    categories = [{"id": i, "name": str(i)} for i in (3, 1, 2)]
-    return {"images": images, "annotations": annotations, "categories": categories}, predictions
-
-
-def write(tmp_path: Path, annotations: dict[str, Any]) -> Path:
-    path = tmp_path / "annotations.json"
-    path.write_text(json.dumps(annotations))
-    return path
 
 
 def codes_of(image: AnnotatedImage) -> list[bytes]:
@@ -208,6 +152,14 @@ def test_order_of_images_and_masks_changes_nothing(tmp_path: Path) -> None:
     assert report.to_dict() == expected.to_dict()
 
 
+def test_areas_that_a_file_does_not_give_are_those_of_its_masks() -> None:
+    masks = MaskSet.from_arrays(np.arange(12).reshape(3, 4) < np.arange(300)[:, None, None] % 12)
+    annotations = [{"segmentation": one["segmentation"]} for one in masks.to_coco()]
+    annotations[7]["area"] = 99
+    areas = AnnotatedImage(1, "", (3, 4), tuple(annotations)).area_px.tolist()
+    assert areas[7] == 99 and areas[:7] + areas[8:] == [n % 12 for n in range(300) if n != 7]
+
+
 def test_no_predictions_at_all(tmp_path: Path) -> None:
     report = evaluate_masks([], hand_made(tmp_path), resamples=5)
     assert (report.at(100).ar, report.at(100).ap, report.n_unlabelled, report.masks_per_image) == (0, 0, 2, 0)
@@ -215,14 +167,7 @@ def test_no_predictions_at_all(tmp_path: Path) -> None:
 
 def test_polygons_and_uncompressed_codes_equal_pycocotools(tmp_path: Path) -> None:
     annotations, predictions = random_case(np.random.default_rng(9))
-    for one in annotations["annotations"][::2]:
-        x, y, w, h = one["bbox"]
-        one["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h], [1, 1, 6, 1, 6, 7]]
-    for one in annotations["annotations"][1::4]:
-        pixels_HW = coco_rle.decode(one["segmentation"]).ravel(order="F")
-        edges = np.flatnonzero(np.diff(pixels_HW)) + 1
-        counts = np.diff([0, *edges, pixels_HW.size]).tolist()
-        one["segmentation"] = {"size": list(SIZE_HW), "counts": counts if not pixels_HW[0] else [0, *counts]}
+    with_polygons(annotations)
     report = evaluate_masks(predictions.items(), write(tmp_path, annotations), resamples=0)
     assert_equal_figures(figures_of(report), coco_figures(annotations, predictions, BUDGETS))
 

@@ -73,7 +73,7 @@ def test_the_console_script_is_a_function(metadata):
 
 def test_extras(metadata):
     extras = metadata["extras_require"]
-    assert {"crf", "demo", "hf", "parquet", "ray", "ray-train", "train", "dev"} == extras.keys()
+    assert {"crf", "demo", "fast-eval", "hf", "parquet", "ray", "ray-train", "train", "dev"} == extras.keys()
     asked = {line for name in extras for line in extras[name]}
     assert {Requirement(line).name for line in asked - set(extras["dev"])} == {"gradio"}, "the tests need every other"
 

@@ -1,0 +1,172 @@
+"""The 2,000 validation images of ADE20K as a COCO file: of the full release, with parts, or of the challenge.
+
+Examples:
+    python datasets/prepare_ade20k.py $DICO_DATASETS/ade/ADE20K_2021_17_01 $DICO_DATASETS/ade
+    python datasets/prepare_ade20k.py $DICO_DATASETS/ade/ADEChallengeData2016 $DICO_DATASETS/ade_challenge
+
+Writes OUTPUT/annotations.json, and links the images into OUTPUT/images.
+
+The full release, ADE20K_2021_17_01, has all that its annotators named: things and stuff of 3,688 categories, their
+parts, and the parts of parts. "level" says whether a mask is an "object" or a "part". Of each image there are
+    images/ADE/validation/<scene>/ADE_val_00000001.jpg
+    ..._seg.png       its objects: category R // 10 * 256 + G, object B, which is 0 where nothing is annotated
+    ..._parts_1.png   their parts, ..._parts_2.png the parts of those, and so on, likewise
+    ....json          of each object the category (name_ndx, name) and whether it is a part (parts.part_level)
+    .../instance_000_ADE_val_00000001.png   one object: 255 where it is seen, 128 where something hides it
+Masks are what is seen of an object. They are taken from the files of all objects; from those of one object only where
+an image has more than 255 of them, which blue cannot tell apart.
+
+The challenge, ADEChallengeData2016, has 150 categories, smaller images and no parts. It comes in two archives:
+    images/validation/ADE_val_00000001.jpg
+    annotations/validation/ADE_val_00000001.png            category of each pixel, 1 to 150; 0 where there is none
+    annotations_instance/validation/ADE_val_00000001.png   category R, 1 to 100, and object G, which is 0 for none
+100 of the categories are things, of which each object is a mask; the others are stuff, of which each category is one.
+
+Sources of truth: https://github.com/CSAILVision/ADE20K (README, utils) for the full release;
+https://github.com/CSAILVision/placeschallenge (instancesegmentation) for the challenge; which of the 150 categories the
+100 are: https://github.com/facebookresearch/Mask2Former (datasets/ade20k_instance_catid_mapping.txt).
+
+Checked on the three sample images of the first: colours and objects are one to one, and a colour covers the pixels that
+the file of its object has at 255 (IoU 0.97 to 1). Not checked on a whole download, which takes a registration, nor on
+any file of the challenge, of which none was at hand. Hence it refuses a source that has fewer images, lacks files, has
+PNG files of another size or kind, colours that the json does not name, more colours than objects, or objects that do
+not lie where their category does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from training.data.ade20k import Picture, challenge_names, read_challenge, read_full
+from training.data.coco_writer import coco_writer
+from training.data.image_files import gather_images, image_size_hw
+from training.data.preparation import require_count, run_converter
+
+EXPECTED = 2_000
+LEAST_AGREEMENT = 0.5  # were the categories of objects in another order, hardly a pixel would agree
+LISTED = 10
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code: 0 done, 1 the source is damaged or incomplete, 2 wrong usage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="ADE20K_2021_17_01 or ADEChallengeData2016")
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="the folder for annotations.json and images")
+    parser.add_argument("--no-parts", action="store_true", help="of the full release, objects only")
+    parser.add_argument("--no-stuff", action="store_true", help="of the challenge, things only")
+    parser.add_argument("--copy-images", action="store_true", help="copy the images into OUTPUT; else they are linked")
+    parser.add_argument("--expect", type=int, default=EXPECTED, metavar="N", help="refuse fewer than N images (2,000)")
+    args = parser.parse_args(argv)
+    return run_converter(
+        "prepare_ade20k",
+        lambda: prepare_ade20k(
+            args.source,
+            args.output,
+            parts=not args.no_parts,
+            stuff=not args.no_stuff,
+            least=args.expect,
+            copy_images=args.copy_images,
+        ),
+    )
+
+
+def prepare_ade20k(
+    source: Path,
+    output: Path,
+    *,
+    parts: bool = True,
+    stuff: bool = True,
+    least: int = EXPECTED,
+    copy_images: bool = False,
+) -> str:
+    """Writes ``annotations.json`` and makes ``images`` have the images.
+
+    Args:
+        source: The folder of the full release, or of the challenge.
+        output: The folder to write to.
+        parts: Whether the parts of objects are taken, too; the challenge has none.
+        stuff: Whether stuff is taken, too, of the challenge; the full release does not tell it from things.
+        least: How many images there must be.
+        copy_images: Whether images are copied rather than linked.
+
+    Returns:
+        What was written.
+
+    Raises:
+        FileNotFoundError: when ``source`` is neither.
+        ValueError: when it has fewer images, or annotations are missing or damaged; with a list.
+    """
+    folder, read, names = _release(source, parts=parts, stuff=stuff)
+    images = sorted(folder.rglob("ADE_val_*.jpg"), key=lambda image: image.name)
+    require_count(len(images), least, folder)
+    faults: list[str] = []
+    agreements: list[float] = []
+    hidden = 0
+    url = "https://ade20k.csail.mit.edu"
+    with coco_writer(output / "annotations.json", description=f"ADE20K val, {source.name}", url=url) as writer:
+        for image in tqdm(images, unit=" images", disable=None):
+            try:
+                size_hw = image_size_hw(image)
+                picture = read(image, size_hw)
+            except (OSError, ValueError) as error:
+                faults.append(str(error))
+                continue
+            agreements.append(picture.agreement)
+            hidden += picture.hidden
+            image_id = writer.add_image(image.name, size_hw, image_id=int(re.findall(r"\d+", image.stem)[-1]))
+            for segment in picture.segments:
+                name = names.setdefault(segment.category, picture.names.get(segment.category, ""))
+                category = writer.add_category(name or f"category {segment.category}", category_id=segment.category)
+                writer.add_annotation(image_id, segment.code, category_id=category, **segment.fields)
+        _refuse(source, len(images), faults, [share for share in agreements if not math.isnan(share)])
+        how = gather_images({image.name: image for image in images}, output / "images", copy=copy_images)
+    hidden_too = f"; {hidden:,} objects are wholly hidden by others and have no mask" if hidden else ""
+    return f"{writer.summary()}{hidden_too}\n{output / 'annotations.json'} is ready; images are {how}, in 'images'"
+
+
+def _release(
+    source: Path, *, parts: bool, stuff: bool
+) -> tuple[Path, Callable[[Path, tuple[int, int]], Picture], dict[int, str]]:
+    """Of a release, the folder of its validation images, what reads one of them, and names of categories."""
+    full, challenge = source / "images" / "ADE" / "validation", source / "images" / "validation"
+    if full.is_dir():
+        return full, partial(read_full, parts=parts), {}
+    if not challenge.is_dir():
+        raise FileNotFoundError(
+            f"{source} is no release of ADE20K: it has neither images/ADE/validation, as ADE20K_2021_17_01 has, nor "
+            "images/validation, as ADEChallengeData2016 has"
+        )
+    if any(challenge.glob("*/")):
+        raise FileNotFoundError(f"{source} is an older release of ADE20K; fetch ADE20K_2021_17_01")
+    for name in ("annotations", "annotations_instance"):
+        if not (source / name / "validation").is_dir():
+            raise FileNotFoundError(
+                f"{source} lacks {name}/validation; of the challenge, fetch ADEChallengeData2016.zip and "
+                "annotations_instance.tar, and unpack the second in the folder of the first"
+            )
+    return challenge, partial(read_challenge, root=source, stuff=stuff), challenge_names(source)
+
+
+def _refuse(source: Path, n_images: int, faults: Sequence[str], agreements: Sequence[float]) -> None:
+    if faults:
+        more = f"\n  ... and {len(faults) - LISTED:,} more" if len(faults) > LISTED else ""
+        listed = "".join(f"\n  {fault}" for fault in faults[:LISTED])
+        raise ValueError(f"annotations of {len(faults):,} of {n_images:,} images cannot be used:{listed}{more}")
+    mean = sum(agreements) / len(agreements) if agreements else 1.0
+    if mean < LEAST_AGREEMENT:
+        raise ValueError(
+            f"{source}: only {mean:.0%} of the pixels of objects have their category in annotations, too; the files in "
+            "annotations and annotations_instance are not of the same release"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Converters of data sets as the tests call them: ``datasets`` is a folder, not a package that could be imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from pycocotools import mask as coco_rle
+
+from tests.conftest import draw
+
+DATASETS = Path(__file__).parents[2] / "datasets"
+
+
+def converter(name: str) -> ModuleType:
+    """The script of a name such as ``prepare_lvis``."""
+    spec = importlib.util.spec_from_file_location(name, DATASETS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_image(path: Path, size_hw: tuple[int, int], seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(draw(seed, size_hw)).save(path)
+
+
+def rectangle(x: float, y: float, width: float, height: float) -> list[float]:
+    """A polygon as COCO writes it."""
+    return [x, y, x + width, y, x + width, y + height, x, y + height]
+
+
+def runs(mask_HW: np.ndarray) -> dict[str, Any]:
+    """Run lengths that are not compressed, down the columns, of nothing first, as COCO writes crowds."""
+    flat = mask_HW.T.reshape(-1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [1 - flat[-1]]])))
+    counts = np.diff(np.concatenate([[0], edges])).tolist()
+    return {"size": list(mask_HW.shape), "counts": counts}
+
+
+def code(mask_HW: np.ndarray) -> dict[str, Any]:
+    """A compressed code, its counts text, as json files have it."""
+    rle = coco_rle.encode(np.asfortranarray(mask_HW, dtype=np.uint8))
+    return {"size": list(mask_HW.shape), "counts": rle["counts"].decode()}
+
+
+def box_mask(size_hw: tuple[int, int], x: int, y: int, width: int, height: int) -> np.ndarray:
+    mask_HW = np.zeros(size_hw, dtype=np.uint8)
+    mask_HW[y : y + height, x : x + width] = 1
+    return mask_HW
+
+
+def read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def mask_of(annotation: dict[str, Any]) -> np.ndarray:
+    return np.asarray(coco_rle.decode(annotation["segmentation"]))

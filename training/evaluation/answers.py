@@ -1,28 +1,82 @@
-"""What gives the images of a data set their masks, so that they can be measured: an interface."""
+"""What gives the images of a data set their masks, so that they can be measured: a store, a model.
+
+Results files are in ``results_answers``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from dico.ground_truth import AnnotatedImage
+from dico.ground_truth import AnnotatedImage, image_ids_of_paths
 from dico.masks import MaskSet
+from dico.store import MaskStore
+from dico.store.row_reader import RowReader
+from training.evaluation.base import Predict
+from training.evaluation.pixels import annotated_pixels
+
+_CACHE_BYTES = 64 << 20  # of each process; images are asked for in about the order that they are stored in
 
 
 class Answers(Protocol):
-    """Gives images their masks: a store, a results file, or a model. Pickled when other processes ask, too."""
+    """Gives images their masks. Pickled when several processes ask."""
 
     def masks(self, image: AnnotatedImage, path: Path | None) -> MaskSet | None:
         """The masks of one image.
 
         Args:
-            image: As its data set describes it; of its annotations nothing is used.
+            image: As its data set describes it; its annotations are not looked at.
             path: Where it lies; None when nobody knows.
 
         Returns:
-            Masks of the size that the annotations say; None when nothing is known of this image.
+            Its masks; None when nothing is known of this image.
 
         Raises:
-            ValueError: when the image or what is known of it cannot be read; the message names it and the remedy.
+            ValueError: when the image, or what is known of it, cannot be read; the message names it and the remedy.
         """
         ...
+
+
+class StoreAnswers:
+    """The masks that a store holds, complete or not.
+
+    Args:
+        store: Images are found in it by file name, see :func:`dico.ground_truth.image_ids_of_paths`.
+        images: Those of the data set.
+
+    Raises:
+        ValueError: when the store has masks of none of them, or file names are ambiguous.
+    """
+
+    def __init__(self, store: MaskStore, images: Sequence[AnnotatedImage]) -> None:
+        self._rows = RowReader(store, cache_bytes=_CACHE_BYTES)
+        paths = [entry.path for entry in store.manifest.entries]
+        place_of = {path: place for place, path in enumerate(paths)}
+        labelled = set(self._rows.labelled().tolist())
+        places = {image_id: place_of[path] for path, image_id in image_ids_of_paths(images, paths).items()}
+        self._places = {image_id: place for image_id, place in places.items() if place in labelled}
+        if not self._places:
+            raise ValueError(f"{store.path} has labels of none of the {len(images)} images; go on with what makes it")
+
+    def masks(self, image: AnnotatedImage, path: Path | None) -> MaskSet | None:
+        """The stored masks; None when there are none of this image, or it has failed."""
+        place = self._places.get(image.image_id)
+        return None if place is None else self._rows.row(place).masks
+
+
+class ModelAnswers:
+    """The masks that a model predicts, at the moment of being asked.
+
+    Args:
+        predict: The model.
+    """
+
+    def __init__(self, predict: Predict) -> None:
+        self._predict = predict
+
+    def masks(self, image: AnnotatedImage, path: Path | None) -> MaskSet | None:
+        """The predicted masks."""
+        if path is None:
+            raise ValueError(f"image {image.image_id} has no file_name in the annotations, so it cannot be looked at")
+        return self._predict(annotated_pixels(path, image.size_hw))

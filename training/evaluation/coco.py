@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from dico.evaluate import evaluate_masks
-from dico.ground_truth import AnnotatedImage, load_annotations
-from dico.image import Image, ImageError, load_image
+from dico.ground_truth import load_annotations
+from dico.image import ImageError
 from dico.masks import MaskSet
 from training.evaluation.base import Predict
+from training.evaluation.pixels import annotated_pixels
 from training.evaluation.report import CocoReport
 from training.records import images_folder
 
@@ -78,7 +79,7 @@ class CocoEvaluator:
             raise ValueError(f"rank must be within 0 and world_size - 1 = {world_size - 1}, got {rank}")
         for image in self.images[rank::world_size]:
             try:
-                pixels = self._pixels(image)
+                pixels = annotated_pixels(self._root / image.file_name, image.size_hw)
             except ValueError as error:  # ImageError is one, too
                 log.warning("%s: counted as an image without masks", error)
                 continue
@@ -95,16 +96,6 @@ class CocoEvaluator:
         """
         return CocoReport(self.name, evaluate_masks(predictions, self.images, max_dets=self._max_dets))
 
-    def _pixels(self, image: AnnotatedImage) -> Image:
-        path = self._root / image.file_name
-        pixels = load_image(path)
-        if pixels.shape[:2] != image.size_hw:
-            raise ValueError(
-                f"{path} has {pixels.shape[:2]} pixels (height, width), but {image.size_hw} in the annotations; are"
-                " they of a resized or a rotated copy?"
-            )
-        return pixels
-
     def _require_images(self, annotations: Path) -> None:
         missing = [
             image for image in self.images if not image.file_name or not (self._root / image.file_name).is_file()
@@ -116,8 +107,9 @@ class CocoEvaluator:
                 f" {first.file_name or f'image {first.image_id}, which has no file_name'}; name the folder that they"
                 " are in"
             )
-        try:
-            self._pixels(self.images[0])  # of a resized copy of a data set, every image is wrong
+        first = self.images[0]
+        try:  # of a resized copy of a data set, every image is wrong
+            annotated_pixels(self._root / first.file_name, first.size_hw)
         except ImageError as error:
             log.warning("%s", error)
 

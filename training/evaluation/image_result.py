@@ -44,6 +44,11 @@ class ImageResult:
     seconds: float
 
     @property
+    def key(self) -> int:
+        """What names it among those of its data set."""
+        return self.image_id
+
+    @property
     def answered(self) -> bool:
         """Whether the image could be asked, and something was known of it."""
         return not self.fault

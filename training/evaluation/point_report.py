@@ -29,7 +29,7 @@ class PointOutcome:
         max_iou_G: float64: the IoU of each ground truth with the mask of highest predicted IoU, after one click.
         oracle_iou_G: float64: with the best of the masks, after one click.
         clicks_TG: int64: how many clicks it took until the mask of highest predicted IoU reached each threshold; 0
-            where it did not. None when only one click was made.
+            where it did not. None when only one click was made, or none could be.
         answered: Whether the image could be asked; if not, all figures are 0.
     """
 
@@ -140,9 +140,11 @@ def report_of(
     """
     counts_I = np.array([len(outcome.max_iou_G) for outcome in outcomes])
     columns = [[100 * outcome.max_iou_G.sum(), 100 * outcome.oracle_iou_G.sum()] for outcome in outcomes]
-    counted = all(outcome.clicks_TG is not None for outcome in outcomes)
+    answered = [outcome for outcome in outcomes if outcome.answered]
+    counted = bool(answered) and all(outcome.clicks_TG is not None for outcome in answered)
     for column, outcome in zip(columns, outcomes, strict=True):
-        for clicks_G in outcome.clicks_TG if counted and outcome.clicks_TG is not None else ():
+        never_TG = np.zeros((len(thresholds), len(outcome.max_iou_G)), dtype=np.int64)
+        for clicks_G in (never_TG if outcome.clicks_TG is None else outcome.clicks_TG) if counted else ():
             column += [np.where(clicks_G > 0, clicks_G, most_clicks).sum(), 100 * (clicks_G > 0).sum()]
     sums_IS = np.array(columns, dtype=np.float64)
 

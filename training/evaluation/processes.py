@@ -123,6 +123,7 @@ def _serve(channel: Connection, make_work: Callable[[], Callable[[T], R]]) -> No
             task = channel.recv()
         except (EOFError, OSError):
             return  # nobody wants anything any more, or who did is dead
+        answer: tuple[str, R | None]
         try:
             work = work or make_work()
             answer = ("", work(task))

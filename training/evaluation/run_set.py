@@ -1,0 +1,84 @@
+"""Measures the images of one data set, in one process or several, and keeps every result until all are there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from tqdm import tqdm
+
+from training.evaluation.journal import ResultJournal
+from training.evaluation.processes import results_of
+
+log = logging.getLogger(__name__)
+
+
+class Task(Protocol):
+    """An image to be measured; as text, what messages call it."""
+
+    @property
+    def key(self) -> int | str:
+        """What names its result among those of the data set."""
+        ...
+
+
+class Result(Protocol):
+    """What became of an image."""
+
+    @property
+    def key(self) -> int | str:
+        """The key of its task."""
+        ...
+
+    @property
+    def fault(self) -> str:
+        """Why the image was not answered, as a sentence; empty when it was."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        ...
+
+
+T = TypeVar("T", bound=Task)
+R = TypeVar("R", bound=Result)
+
+
+def run_set(
+    tasks: Sequence[T],
+    make_work: Callable[[], Callable[[T], R]],
+    journal: ResultJournal,
+    read: Callable[[dict[str, Any]], R],
+    *,
+    processes: int,
+    name: str,
+) -> list[R]:
+    """The results of all images, in the order of the tasks, of which those in the journal are not done again.
+
+    Images that could not be answered are tried again, as the reason may be gone.
+
+    Args:
+        tasks: One an image; their keys differ.
+        make_work: As for :func:`training.evaluation.processes.results_of`.
+        journal: Gets the results; what it has already is taken.
+        read: Reads what a result's ``to_json`` gave.
+        processes: How many.
+        name: What a progress bar calls the data set.
+
+    Raises:
+        training.evaluation.processes.WorkerError: when a process died; what was done is in the journal.
+    """
+    keys = {task.key for task in tasks}
+    results: dict[int | str, R] = {}
+    for plain in journal.results():
+        result = read(plain)
+        if result.key in keys:
+            results[result.key] = result
+    left = [task for task in tasks if task.key not in results or results[task.key].fault]
+    fresh = results_of(left, make_work, processes=max(1, min(processes, len(left))), name_of=str)
+    progress = tqdm(fresh, total=len(tasks), initial=len(tasks) - len(left), desc=name, unit=" images", disable=None)
+    for result in progress:
+        journal.append(result.to_json())
+        results[result.key] = result
+    return [results[task.key] for task in tasks]

@@ -132,7 +132,10 @@ def test_missing_photographs_are_listed(release, tmp_path, capsys):
     ("sections", "complaint"),
     [
         ({"images": [{"id": 1, "height": 2, "width": 3}]}, "has neither coco_url nor file_name"),
-        ({"images": [{"id": 1, "height": 2, "width": 3, "file_name": "COCO_val2014_1.jpg"}]}, "is neither of train2017"),
+        (
+            {"images": [{"id": 1, "height": 2, "width": 3, "file_name": "COCO_val2014_1.jpg"}]},
+            "is neither of train2017",
+        ),
         ({"images": [{"id": 1, "coco_url": "http://c/val2017/1.jpg"}]}, "is not an annotation file like COCO's"),
         ({"annotations": [{"id": 1, "image_id": 5, "category_id": 3}]}, "is of image 5, which is not in the file"),
         ({"annotations": [{"id": 1, "image_id": 37777, "category_id": 5}]}, "has the category 5"),

@@ -1,4 +1,4 @@
-"""PartImageNet val (OOD): parts in COCO's format, of kinds that their supercategories name; objects are made of them."""
+"""PartImageNet val (OOD): parts in COCO's format, of kinds that supercategories name; objects are made of them."""
 
 import json
 

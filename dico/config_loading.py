@@ -34,6 +34,26 @@ def require(condition: bool, name: str, rule: str, value: object) -> None:
         raise ValueError(f"{name} must be {rule}, got {value!r}")
 
 
+def load_mapping(path: str | Path) -> dict[str, Any]:
+    """What a YAML file holds; nothing for an empty one.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when it is not YAML, or holds anything but a mapping.
+    """
+    with open(path, encoding="utf-8") as stream:
+        try:
+            loaded = yaml.safe_load(stream) or {}
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{path} must hold a mapping of sections, got {type(loaded).__name__}")
+    return loaded
+
+
 def load_dataclass(cls: type[T], path: str | Path | None = None, overrides: Iterable[str] = ()) -> T:
     """A configuration dataclass: its defaults, changed by a YAML file, changed by ``section.key=value`` overrides.
 
@@ -48,16 +68,7 @@ def load_dataclass(cls: type[T], path: str | Path | None = None, overrides: Iter
     Raises:
         FileNotFoundError, KeyError, ValueError, TypeError: as :func:`load_config` does.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        with open(path, encoding="utf-8") as stream:
-            try:
-                loaded = yaml.safe_load(stream) or {}
-            except yaml.YAMLError as error:
-                raise ValueError(f"{path} is not valid YAML: {error}") from error
-        if not isinstance(loaded, dict):
-            raise ValueError(f"{path} must hold a mapping of sections, got {type(loaded).__name__}")
-        values = loaded
+    values = {} if path is None else load_mapping(path)
     for override in overrides:
         dotted, equals, text = override.partition("=")
         if not equals or not dotted:

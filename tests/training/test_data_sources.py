@@ -18,7 +18,7 @@ from dico.store.row_reader import RowReader
 from tests.conftest import REPOSITORY
 from tests.stores import FAILING, fill, make_store, manifest_of, masks_of
 from training.data import catalog
-from training.data.catalog import open_source, open_sources
+from training.data.catalog import describe, expand_suites, locate, open_source, open_sources
 from training.data.coco_source import CocoSource
 from training.data.sources import ConcatSource, Sa1bSource, StoreSource
 
@@ -353,6 +353,36 @@ def test_every_description_of_the_project_can_be_read(monkeypatch):
     for path in descriptions:
         with pytest.raises(FileNotFoundError, match=r"^/nowhere/.*, the annotations that .* names, does not exist"):
             open_source(path.stem)
+
+
+def test_what_a_description_says_beside_where_it_lies(described):
+    described("format: coco\nannotations: absent.json\nprepare: make it\nexpected_images: 3\nnotes: [federated]\n")
+    found = describe("mine")
+    assert (found.prepare, found.expected_images, found.notes) == ("make it", 3, ("federated",))
+    assert describe("absent") is None and describe("data") is None
+    described("format: coco\nannotations: ../data/annotations.json\ntitle: My set\n")
+    assert locate("mine").description.title == "My set"
+    described("format: coco\nannotations: a.json\nexpected_images: -1\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml: expected_images must be at least 0, got -1"):
+        describe("mine")
+
+
+def test_suites(tmp_path, described):
+    described("format: coco\nannotations: ../data/annotations.json\n")
+    datasets = tmp_path / "datasets"
+    (datasets / "all.yaml").write_text("suite: [mine, data/annotations.json, other.yaml]\n")
+    (datasets / "other.yaml").write_text("format: coco\nannotations: absent.json\n")
+    members = ("mine", "data/annotations.json", str(Path("datasets/other.yaml")))
+    assert expand_suites(["all"]) == expand_suites(["mine", "all", "mine"]) == members
+    assert expand_suites(["qqq", "data"]) == ("qqq", "data")
+    with pytest.raises(ValueError, match=r"all\.yaml is a suite, of mine, .*; name the data sets themselves"):
+        open_source("all")
+    (datasets / "suites.yaml").write_text("suite: [all]\n")
+    with pytest.raises(ValueError, match=r"suites\.yaml must name data sets, but all is a suite itself"):
+        expand_suites(["suites"])
+    (datasets / "suites.yaml").write_text("suite: mine\n")
+    with pytest.raises(TypeError, match=r"suites\.yaml: suite must be a list"):
+        expand_suites(["suites"])
 
 
 def test_unknown_names(tmp_path, monkeypatch):

@@ -48,11 +48,10 @@ from tqdm import tqdm
 from training.data.ade20k import Picture, challenge_names, read_challenge, read_full
 from training.data.coco_writer import coco_writer
 from training.data.image_files import gather_images, image_size_hw
-from training.data.preparation import require_count, run_converter
+from training.data.preparation import listed, require_count, run_converter
 
 EXPECTED = 2_000
 LEAST_AGREEMENT = 0.5  # were the categories of objects in another order, hardly a pixel would agree
-LISTED = 10
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-parts", action="store_true", help="of the full release, objects only")
     parser.add_argument("--no-stuff", action="store_true", help="of the challenge, things only")
     parser.add_argument("--copy-images", action="store_true", help="copy the images into OUTPUT; else they are linked")
-    parser.add_argument("--expect", type=int, default=EXPECTED, metavar="N", help="refuse fewer than N images (2,000)")
+    parser.add_argument(
+        "--expect", type=int, default=EXPECTED, metavar="N", help="refuse fewer than N usable images (2,000)"
+    )
     args = parser.parse_args(argv)
     return run_converter(
         "prepare_ade20k",
@@ -102,12 +103,13 @@ def prepare_ade20k(
 
     Raises:
         FileNotFoundError: when ``source`` is neither.
-        ValueError: when it has fewer images, or annotations are missing or damaged; with a list.
+        ValueError: when it has fewer images whose annotations can be used; with a list of why.
     """
     folder, read, names = _release(source, parts=parts, stuff=stuff)
     images = sorted(folder.rglob("ADE_val_*.jpg"), key=lambda image: image.name)
     require_count(len(images), least, folder)
     faults: list[str] = []
+    usable: dict[str, Path] = {}
     agreements: list[float] = []
     hidden = 0
     url = "https://ade20k.csail.mit.edu"
@@ -119,6 +121,7 @@ def prepare_ade20k(
             except (OSError, ValueError) as error:
                 faults.append(str(error))
                 continue
+            usable[image.name] = image
             agreements.append(picture.agreement)
             hidden += picture.hidden
             image_id = writer.add_image(image.name, size_hw, image_id=int(re.findall(r"\d+", image.stem)[-1]))
@@ -126,10 +129,19 @@ def prepare_ade20k(
                 name = names.setdefault(segment.category, picture.names.get(segment.category, ""))
                 category = writer.add_category(name or f"category {segment.category}", category_id=segment.category)
                 writer.add_annotation(image_id, segment.code, category_id=category, **segment.fields)
-        _refuse(source, len(images), faults, [share for share in agreements if not math.isnan(share)])
-        how = gather_images({image.name: image for image in images}, output / "images", copy=copy_images)
-    hidden_too = f"; {hidden:,} objects are wholly hidden by others and have no mask" if hidden else ""
-    return f"{writer.summary()}{hidden_too}\n{output / 'annotations.json'} is ready; images are {how}, in 'images'"
+        if len(usable) < least:
+            raise ValueError(
+                f"annotations of {len(faults):,} of {len(images):,} images cannot be used "
+                f"(--expect {len(usable)} leaves them out, for figures of one's own):{listed(faults)}"
+            )
+        _require_agreement(source, [share for share in agreements if not math.isnan(share)])
+        how = gather_images(usable, output / "images", copy=copy_images)
+    lines = [writer.summary()]
+    if hidden:
+        lines.append(f"{hidden:,} objects are wholly hidden by others and have no mask")
+    if faults:
+        lines.append(f"{len(faults):,} images are left out:{listed(faults)}")
+    return "\n".join([*lines, f"{output / 'annotations.json'} is ready; its images are {how}, in 'images' beside it"])
 
 
 def _release(
@@ -155,12 +167,8 @@ def _release(
     return challenge, partial(read_challenge, root=source, stuff=stuff), challenge_names(source)
 
 
-def _refuse(source: Path, n_images: int, faults: Sequence[str], agreements: Sequence[float]) -> None:
-    if faults:
-        more = f"\n  ... and {len(faults) - LISTED:,} more" if len(faults) > LISTED else ""
-        listed = "".join(f"\n  {fault}" for fault in faults[:LISTED])
-        raise ValueError(f"annotations of {len(faults):,} of {n_images:,} images cannot be used:{listed}{more}")
-    mean = sum(agreements) / len(agreements) if agreements else 1.0
+def _require_agreement(source: Path, shares: Sequence[float]) -> None:
+    mean = sum(shares) / len(shares) if shares else 1.0
     if mean < LEAST_AGREEMENT:
         raise ValueError(
             f"{source}: only {mean:.0%} of the pixels of objects have their category in annotations, too; the files in "

@@ -50,8 +50,11 @@ class CocoFile:
         if len(self.categories) < len(categories):
             raise ValueError(f"{path} must give every category an id of its own")
 
-    def annotations(self) -> Iterator[Mapping[str, Any]]:
+    def annotations(self, *, any_category: bool = False) -> Iterator[Mapping[str, Any]]:
         """Yields the annotations in the order of the file; names in them are right only where they are ASCII.
+
+        Args:
+            any_category: Whether an annotation may be of a category that is not in the file, or of none.
 
         Raises:
             ValueError: when the file is damaged, or an annotation is of no image or no category of the file.
@@ -63,7 +66,7 @@ class CocoFile:
                         f"{self.path}: annotation {annotation.get('id')} is of image {annotation['image_id']}, "
                         "which is not in the file"
                     )
-                if annotation["category_id"] not in self.categories:
+                if not any_category and annotation["category_id"] not in self.categories:
                     raise ValueError(
                         f"{self.path}: annotation {annotation.get('id')} has the category "
                         f"{annotation['category_id']}, which is not in the file"

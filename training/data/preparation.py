@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 _LISTED = 10
@@ -22,9 +22,20 @@ def require_files(folder: Path, names: Iterable[str], remedy: str) -> None:
     """
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        more = f"\n  ... and {len(missing) - _LISTED:,} more" if len(missing) > _LISTED else ""
-        listed = "".join(f"\n  {name}" for name in missing[:_LISTED])
-        raise FileNotFoundError(f"{folder} lacks {len(missing):,} images; {remedy}:{listed}{more}")
+        raise FileNotFoundError(f"{folder} lacks {len(missing):,} images; {remedy}:{listed(missing)}")
+
+
+def listed(faults: Sequence[str]) -> str:
+    """The first few of them, a line each, and how many more there are.
+
+    Example:
+        >>> print("missing:" + listed(["a.jpg", "b.jpg"]))
+        missing:
+          a.jpg
+          b.jpg
+    """
+    more = f"\n  ... and {len(faults) - _LISTED:,} more" if len(faults) > _LISTED else ""
+    return "".join(f"\n  {fault}" for fault in faults[:_LISTED]) + more
 
 
 def require_count(found: int, least: int, source: Path, what: str = "images") -> None:

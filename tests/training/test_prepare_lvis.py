@@ -7,6 +7,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from tests.training.converters import box_mask, converter, mask_of, read, rectangle, write_image
+from training.data.catalog import describe, open_source
 from training.data.coco_source import CocoSource
 
 lvis = converter("prepare_lvis")
@@ -159,3 +160,16 @@ def test_wrong_usage():
     with pytest.raises(SystemExit) as stop:
         lvis.main([])
     assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(("name", "least"), [("lvis", lvis.IN_VAL2017), ("lvis_full", lvis.IN_ALL)])
+def test_descriptions(release, tmp_path, monkeypatch, name, least):
+    """They expect as many images as the converter does, and find what it writes."""
+    described = describe(name)
+    assert described is not None and described.expected_images == least
+    assert "datasets/prepare_lvis.py" in described.prepare
+    assert any("federated" in note for note in described.notes)
+    monkeypatch.setenv("DICO_DATASETS", str(tmp_path))
+    options = ["--full"] if name == "lvis_full" else []
+    assert lvis.main([str(release), str(tmp_path / name), "--expect", "2", *options]) == 0
+    assert all(record.path.is_file() for record in open_source(name))

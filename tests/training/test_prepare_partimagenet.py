@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.training.converters import box_mask, converter, mask_of, read, rectangle, runs, write_image
+from training.data.catalog import describe, open_source
 
 partimagenet = converter("prepare_partimagenet")
 SIZE_HW = (30, 40)
@@ -163,3 +164,14 @@ def test_categories_that_do_not_say_whose_part_they_are(prepare, content, capsys
     del content["categories"][0]["supercategory"]
     assert prepare() == 1
     assert "category Quadruped Head has no supercategory" in capsys.readouterr().err
+
+
+def test_description(prepare, tmp_path, monkeypatch):
+    """It expects as many images as the converter does, and finds what it writes."""
+    described = describe("partimagenet")
+    assert described is not None and described.expected_images == partimagenet.IMAGES
+    assert "datasets/prepare_partimagenet.py" in described.prepare
+    monkeypatch.setenv("DICO_DATASETS", str(tmp_path))
+    assert prepare() == 0
+    (tmp_path / "set").rename(tmp_path / "partimagenet")
+    assert [len(record.read_masks()) for record in open_source("partimagenet") if record.path.is_file()] == [1, 0, 5]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import draw as draw_image
 from tests.training.converters import box_mask, code, converter, mask_of, read
+from training.data.catalog import describe, open_source
 from training.data.sa1b_archives import archives_of, read_ids, released_files
 from training.data.seeded_draw import draw, rank_of
 
@@ -261,3 +262,14 @@ def test_a_draw_stays_as_it_is_where_ids_are_missing():
     assert without[:49] == whole[:7] + whole[8:]
     assert draw(ids, 50, 4) != whole
     assert draw([4, 2], 9, 0) == draw([2, 4], 9, 0)
+
+
+def test_descriptions(archives, run, tmp_path, monkeypatch):
+    """The list's expects as many images as the converter does, an own draw has another; each finds what is written."""
+    described, drawn = describe("sa1b"), describe("sa1b_drawn")
+    assert described is not None and described.expected_images == sa1b.IMAGES
+    assert drawn is not None and drawn.expected_images == 0
+    monkeypatch.setenv("DICO_DATASETS", str(tmp_path))
+    assert run(archives) == run(archives, "--draw", "2") == 0
+    assert [record.path.is_file() for record in open_source("sa1b")] == [True] * 4
+    assert [len(record.read_masks()) for record in open_source("sa1b_drawn")] == [2, 2]

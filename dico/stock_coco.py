@@ -25,7 +25,7 @@ from dico.masks import MaskSet
 from dico.matching import AREA_NAMES
 
 PROBE_TOLERANCE = 1e-6
-"""How far, as shares and not in percent, figures on the probe may differ from those of pycocotools."""
+"""How far, in percent, figures on the probe may be from those of pycocotools; none of them is unknown."""
 
 
 @dataclass(frozen=True)
@@ -71,29 +71,40 @@ class Engine:
     coco: Callable[[], Any]
     evaluation: Callable[..., Any]
 
-    def evaluate(
-        self, truths: Mapping[str, Any], found: Sequence[dict[str, Any]], max_dets: Sequence[int]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """float64 (T, A, M) recall and (T, R, A, M) precision for each of M budgets; -1 without ground truth."""
+    def load(self, truths: Mapping[str, Any], found: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
+        """Ground truth and results as the tool holds them, two ``COCO``.
+
+        Args:
+            truths: The content of an annotation file; the tool writes notes of its own into the annotations.
+            found: That of a results file; likewise.
+        """
         with contextlib.redirect_stdout(io.StringIO()):
             truth = self.coco()
             truth.dataset = dict(truths)
             truth.createIndex()
-            # pycocotools cannot load a list of no results.
-            results = truth.loadRes(list(found)) if found else self._without_results(truths)
+            if found:
+                return truth, truth.loadRes(list(found))
+            results = self.coco()  # pycocotools cannot load a list of no results
+            results.dataset = {**truths, "annotations": []}
+            results.createIndex()
+            return truth, results
+
+    def figures(self, truth: Any, results: Any, max_dets: Sequence[int]) -> dict[int, dict[str, float]]:
+        """The figures of each budget, in percent; NaN without ground truth.
+
+        Args:
+            truth: As :meth:`load` gives them, or as the tool itself reads files; likewise ``results``.
+            results: What was found.
+            max_dets: Mask budgets, rising.
+        """
+        with contextlib.redirect_stdout(io.StringIO()):
             evaluation = self.evaluation(truth, results, "segm")
             evaluation.params.useCats = 0
             evaluation.params.maxDets = list(max_dets)
             evaluation.evaluate()
             evaluation.accumulate()
         recall_TAM, precision_TRAM = evaluation.eval["recall"][:, 0], evaluation.eval["precision"][:, :, 0]
-        return np.asarray(recall_TAM), np.asarray(precision_TRAM)
-
-    def _without_results(self, truths: Mapping[str, Any]) -> Any:
-        results = self.coco()
-        results.dataset = {**truths, "annotations": []}
-        results.createIndex()
-        return results
+        return {budget: _percent(recall_TAM[..., m], precision_TRAM[..., m]) for m, budget in enumerate(max_dets)}
 
 
 def fastest_engine() -> Engine:
@@ -142,12 +153,7 @@ def stock_figures(
     truths, found = _coco_truths(images), _coco_results(predictions)
     if unknown := {one["image_id"] for one in found} - {image.image_id for image in images}:
         raise ValueError(f"predictions must be of the {len(images)} annotated images, got one of image {min(unknown)}")
-    budgets = sorted(set(max_dets))
-    recall_TAM, precision_TRAM = engine.evaluate(truths, found, budgets)
-    return StockFigures(
-        engine=engine.name,
-        budgets={budget: _percent(recall_TAM[..., m], precision_TRAM[..., m]) for m, budget in enumerate(budgets)},
-    )
+    return StockFigures(engine.name, engine.figures(*engine.load(truths, found), sorted(set(max_dets))))
 
 
 def _percent(recall_TA: NDArray[np.float64], precision_TRA: NDArray[np.float64]) -> dict[str, float]:
@@ -163,11 +169,12 @@ def _percent(recall_TA: NDArray[np.float64], precision_TRA: NDArray[np.float64])
 
 def _agree_on_the_probe(one: Engine, other: Engine) -> bool:
     images, predictions = _probe()
-    budgets = (2, 10, 1000)
-    figures = [engine.evaluate(_coco_truths(images), _coco_results(predictions), budgets) for engine in (one, other)]
-    return all(
-        a.shape == b.shape and bool((np.abs(a - b) <= PROBE_TOLERANCE).all()) for a, b in zip(*figures, strict=True)
-    )
+    figures = [
+        engine.figures(*engine.load(_coco_truths(images), _coco_results(predictions)), (2, 10, 1000))
+        for engine in (one, other)
+    ]
+    ones, others = (np.array([list(of_budget.values()) for of_budget in each.values()]) for each in figures)
+    return bool((np.abs(ones - others) <= PROBE_TOLERANCE).all())
 
 
 def _probe() -> tuple[list[AnnotatedImage], list[tuple[int, MaskSet]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -347,12 +348,20 @@ def test_descriptions_that_are_refused(described, monkeypatch, text, error, mess
 
 
 def test_every_description_of_the_project_can_be_read(monkeypatch):
-    monkeypatch.setenv("DICO_DATASETS", "/nowhere")
-    descriptions = sorted((REPOSITORY / "datasets").glob("*.yaml"))
-    assert "coco_val2017" in {path.stem for path in descriptions}
-    for path in descriptions:
+    for variable in ("DICO_DATASETS", "DICO_DATA"):
+        monkeypatch.setenv(variable, "/nowhere")
+    names = {path.stem for path in (REPOSITORY / "datasets").glob("*.yaml")}
+    suites = {name: expand_suites([name]) for name in ("seven", "dev")}
+    assert len(suites["seven"]) == 7 and len(suites["dev"]) == 5
+    for name in sorted(names - suites.keys()):
         with pytest.raises(FileNotFoundError, match=r"^/nowhere/.*, the annotations that .* names, does not exist"):
-            open_source(path.stem)
+            open_source(name)
+        found = describe(name)
+        assert found.title and found.prepare and found.notes and found.licence
+        scripts = re.findall(r"^python (\S+)", found.prepare)
+        assert all((REPOSITORY / script).is_file() for script in scripts)
+    for members in suites.values():
+        assert names.issuperset(members)
 
 
 def test_what_a_description_says_beside_where_it_lies(described):
@@ -387,10 +396,10 @@ def test_suites(tmp_path, described):
 
 def test_unknown_names(tmp_path, monkeypatch):
     with pytest.raises(
-        FileNotFoundError, match=r"no data set has the name 'coco_val2014'.*did you mean coco_val2017\?"
+        FileNotFoundError, match=r"no data set has the name 'coco_panoptik'.*did you mean coco_panoptic\?"
     ):
-        open_source("coco_val2014")
-    with pytest.raises(FileNotFoundError, match=r"known names: .*coco_val2017"):
+        open_source("coco_panoptik")
+    with pytest.raises(FileNotFoundError, match=r"known names: .*coco_panoptic"):
         open_source("qqq")
     with pytest.raises(ValueError, match="is neither a store of dico label"):
         open_source(str(tmp_path))

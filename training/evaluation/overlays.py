@@ -30,7 +30,7 @@ COLOURS = ((0, 0, 0), (41, 128, 255), (255, 106, 19), (235, 235, 235))
 """RGB of ``FOUND``, ``MISSED`` and ``CROWD``; 0 is none of them."""
 OUTLINE_COLOUR = (255, 255, 255)
 """Of the masks that found something."""
-OPACITY = 0.5
+OPACITIES = (0.0, 0.35, 0.6, 0.35)  # what was missed is looked for
 COLOURED = 0.25  # so much of the photograph's colour stays
 BORDER_PX = 2
 
@@ -78,8 +78,7 @@ def overlay(photo: Image, image: AnnotatedImage, masks: MaskSet, *, max_det: int
     for n in best_first[finder_G[is_found_G]]:
         outline_hw |= _border(_reduced(masks, n, view_hw))
     picture_hw3 = _faded(resize_image(photo, view_hw))
-    tinted_hw = label_hw > 0
-    picture_hw3[tinted_hw] += OPACITY * (np.array(COLOURS)[label_hw[tinted_hw]] - picture_hw3[tinted_hw])
+    picture_hw3 += np.array(OPACITIES)[label_hw, None] * (np.array(COLOURS)[label_hw] - picture_hw3)
     picture_hw3[missed_hw] = COLOURS[MISSED]
     picture_hw3[outline_hw] = OUTLINE_COLOUR
     return Overlay(np.round(picture_hw3).astype(np.uint8), int(is_found_G.sum()), int((~is_crowd_G).sum()))

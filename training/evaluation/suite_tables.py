@@ -99,7 +99,7 @@ def comparison(report: SuiteReport) -> Table | None:
     ]
     average, why_none = _average(report, ours)
     cells = (_published_cell(ours[name]) if name in ours else UNKNOWN for name in published.SETS)
-    rows.append((f"ours: {report.subject}", average, *cells))
+    rows.append(("ours", average, *cells))
     parts = [f"{one.title} on {images_of(one)}" for one in ours.values() if one.is_subset]
     whole = [one.title for one in ours.values() if not one.is_subset]
     notes = [
@@ -141,6 +141,22 @@ def overview(report: SuiteReport) -> Table:
 def largest(one: SetReport) -> BudgetFigures:
     """The figures at the largest budget."""
     return one.figures.budgets[-1]
+
+
+def headline(one: SetReport | PointSetReport) -> tuple[tuple[str, str], ...]:
+    """The few figures of a set that are looked at first, as pairs of a word and the figure."""
+    figures = one.figures
+    if isinstance(one, PointSetReport):
+        first = (("Max IoU", _of(one.figures.max_iou)), ("Oracle IoU", _of(one.figures.oracle_iou)))
+        return (*first, ("ground truths", f"{figures.n_truths:,}"))
+    at = largest(one)
+    return (
+        (f"AR at {at.max_masks:,} masks", with_interval(at.ar, at.ar_interval)),
+        ("AP", with_interval(at.ap, at.ap_interval)),
+        ("AP50", number(at.ap50)),
+        ("masks an image", number(one.figures.masks_per_image)),
+        ("ground truths", f"{figures.n_truths:,}"),
+    )
 
 
 def budgets_table(one: SetReport) -> Table:
@@ -236,7 +252,7 @@ def _clicks_beside_published(report: SuiteReport) -> Table | None:
     if not isinstance(ours, PointSetReport):
         return None
     rows = [(row.name, number(row.max_iou), number(row.oracle_iou)) for row in published.CLICKS]
-    rows.append((f"ours: {report.subject}", _of(ours.figures.max_iou), _of(ours.figures.oracle_iou)))
+    rows.append(("ours", _of(ours.figures.max_iou), _of(ours.figures.oracle_iou)))
     notes = [
         "Published rows are figures of whole COCO val2017 by other people's code, copied from their papers.",
         f"Ours is measured on {images_of(ours)}" + (": not comparable." if ours.is_subset else "."),

@@ -24,7 +24,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["dico", "dico.*", "training", "training.*"]),
-    package_data={"dico": ["py.typed", "gallery_assets/*"], "training": ["py.typed", "demo/page.css", "evaluation/suite_page.css"]},
+    package_data={
+        "dico": ["py.typed", "gallery_assets/*"],
+        "training": ["py.typed", "demo/page.css", "evaluation/suite_page.css"],
+    },
     install_requires=[
         "numba>=0.60",
         "numpy>=1.26",

@@ -2,19 +2,20 @@
 
 Images enter with a whole-number weight, so that a bootstrap resample is a vector of counts and nothing is copied.
 
-Axes: I images; D masks of all images, best first; T IoU thresholds; A area ranges; R recalls; S statistics.
+Axes: I images; D masks of all images, best first; T IoU thresholds; A area ranges; E events; R recalls; S statistics.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dico.matching import HIT, MISS
+from dico.matching import AREA_NAMES, HIT, IGNORED, MISS
 
 RECALLS: tuple[float, ...] = tuple(np.linspace(0, 1, 101).tolist())
 """COCO reads precision at recalls 0, 0.01, ..., 1."""
@@ -41,19 +42,38 @@ class ImageOutcome:
     truths_A: NDArray[np.int64]
 
 
+class Curve(NamedTuple):
+    """Hits and misses by falling score, of one area range.
+
+    Between events, all masks that count are misses: no list of them is needed for each threshold, and a curve of
+    five million masks is drawn anew for each resample in milliseconds.
+
+    Attributes:
+        counts_D: bool (D,): masks that are misses where no event says otherwise; the others count nowhere else.
+        first_T: int64 (T + 1,): where the events of each threshold begin in E, and E.
+        mask_E: int64 (E,): the mask of each event, rising for each threshold.
+        is_hit_E: bool (E,): whether it is a hit, or a mask that counts at other thresholds and is ignored at this one.
+    """
+
+    counts_D: NDArray[np.bool_]
+    first_T: NDArray[np.int64]
+    mask_E: NDArray[np.int64]
+    is_hit_E: NDArray[np.bool_]
+
+
 @dataclass(frozen=True)
 class PooledOutcomes:
     """What became of the masks of many images within one budget.
 
     Attributes:
-        image_D: int64 (D,): index of the image of each mask, masks by falling score.
-        outcome_ATD: int8 (A, T, D): what became of each.
+        image_D: int32 (D,): index of the image of each mask, masks by falling score.
+        curves: What became of each, for each area range.
         hits_IAT: int64 (I, A, T): ground truths of each image that were found.
         truths_IA: int64 (I, A): ground truths of each image.
     """
 
-    image_D: NDArray[np.int64]
-    outcome_ATD: NDArray[np.int8]
+    image_D: NDArray[np.int32]
+    curves: tuple[Curve, ...]
     hits_IAT: NDArray[np.int64]
     truths_IA: NDArray[np.int64]
 
@@ -82,7 +102,7 @@ class PooledOutcomes:
         n_truths = int(weight_I @ self.truths_IA[:, area])
         if n_truths == 0:
             return np.full(self.hits_IAT.shape[2], np.nan)
-        return _average_precision(self.outcome_ATD[area], weight_I[self.image_D], n_truths, np.asarray(RECALLS))
+        return _average_precision(self.curves[area], self.image_D, weight_I, n_truths, np.asarray(RECALLS))
 
 
 def pool(images: Sequence[ImageOutcome], max_det: int) -> PooledOutcomes:
@@ -92,16 +112,35 @@ def pool(images: Sequence[ImageOutcome], max_det: int) -> PooledOutcomes:
         images: At least one; of equal scores the mask of the earlier image goes first.
         max_det: The budget.
     """
-    image_D = np.repeat(np.arange(len(images)), [min(len(image.score_D), max_det) for image in images])
+    n_masks = [min(len(image.score_D), max_det) for image in images]
     score_D = np.concatenate([image.score_D[:max_det] for image in images])
     by_score = np.argsort(-score_D, kind="stable")
+    place_D = np.empty_like(by_score)
+    place_D[by_score] = np.arange(len(by_score))
+    places = np.split(place_D, np.cumsum(n_masks)[:-1])
     cut = [image.outcome_ATD[:, :, :max_det] for image in images]
     return PooledOutcomes(
-        image_D=image_D[by_score],
-        outcome_ATD=np.ascontiguousarray(np.concatenate(cut, axis=2)[:, :, by_score]),
+        image_D=np.repeat(np.arange(len(images), dtype=np.int32), n_masks)[by_score],
+        curves=tuple(_curve([outcome[a] for outcome in cut], places) for a in range(len(AREA_NAMES))),
         hits_IAT=np.stack([(outcome_ATD == HIT).sum(axis=2) for outcome_ATD in cut]),
         truths_IA=np.stack([image.truths_A for image in images]),
     )
+
+
+def _curve(outcomes: Sequence[NDArray[np.int8]], places: Sequence[NDArray[np.int64]]) -> Curve:
+    """The curve of images' masks, from int8 (T, D) what became of each and int64 (D,) its place among all."""
+    counts_D = np.zeros(sum(map(len, places)), dtype=bool)
+    thresholds, masks, hits = [], [], []
+    for outcome_TD, place_D in zip(outcomes, places, strict=True):
+        counts_D[place_D] = (outcome_TD == MISS).any(axis=0)
+        t_E, d_E = np.nonzero((outcome_TD == HIT) | ((outcome_TD == IGNORED) & counts_D[place_D]))
+        thresholds.append(t_E)
+        masks.append(place_D[d_E])
+        hits.append(outcome_TD[t_E, d_E] == HIT)
+    threshold_E, mask_E, is_hit_E = map(np.concatenate, (thresholds, masks, hits))
+    in_order = np.lexsort((mask_E, threshold_E))
+    first_T = np.searchsorted(threshold_E[in_order], np.arange(len(outcomes[0]) + 1))
+    return Curve(counts_D, first_T, mask_E[in_order], is_hit_E[in_order])
 
 
 def bootstrap_intervals(
@@ -141,28 +180,41 @@ def bootstrap_intervals(
     return ends_S2
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _average_precision(
-    outcome_TD: NDArray[np.int8], weight_D: NDArray[np.int64], n_truths: int, recalls_R: NDArray[np.float64]
+    curve: Curve,
+    image_D: NDArray[np.int32],
+    weight_I: NDArray[np.int64],
+    n_truths: int,
+    recalls_R: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    mean_T = np.zeros(len(outcome_TD))
-    for t, outcome_D in enumerate(outcome_TD):
-        hits, misses = 0, 0
-        for d, outcome in enumerate(outcome_D):
-            if outcome == HIT:
-                hits += weight_D[d]
-            elif outcome == MISS:
-                misses += weight_D[d]
+    counted_D = np.empty(len(image_D), dtype=np.int64)  # the weight of this mask and all before it, where they count
+    weight = 0
+    for d in range(len(image_D)):
+        if curve.counts_D[d]:
+            weight += weight_I[image_D[d]]
+        counted_D[d] = weight
+    mean_T = np.zeros(len(curve.first_T) - 1)
+    misses_E = np.empty(len(curve.mask_E), dtype=np.int64)  # misses up to this event
+    for t in range(len(mean_T)):
+        first, last = curve.first_T[t], curve.first_T[t + 1]
+        hits, no_misses = 0, 0
+        for e in range(first, last):
+            d = curve.mask_E[e]
+            if curve.is_hit_E[e]:
+                hits += weight_I[image_D[d]]
+            if curve.counts_D[d]:
+                no_misses += weight_I[image_D[d]]
+            misses_E[e] = counted_D[d] - no_misses
         # From the worst mask to the best, the best precision at this recall or a higher one is a running maximum.
         best_precision, total, r = 0.0, 0.0, len(recalls_R) - 1
         while r >= 0 and recalls_R[r] > hits / n_truths:
             r -= 1  # never reached: precision 0
-        for d in range(len(outcome_D) - 1, -1, -1):
-            if outcome_D[d] == MISS:
-                misses -= weight_D[d]
-            elif outcome_D[d] == HIT and weight_D[d] > 0:
-                best_precision = max(best_precision, hits / (misses + hits + EPSILON))
-                hits -= weight_D[d]
+        for e in range(last - 1, first - 1, -1):
+            weight = weight_I[image_D[curve.mask_E[e]]]
+            if curve.is_hit_E[e] and weight > 0:
+                best_precision = max(best_precision, hits / (misses_E[e] + hits + EPSILON))
+                hits -= weight
                 while r >= 0 and recalls_R[r] > hits / n_truths:
                     total += best_precision
                     r -= 1

@@ -45,6 +45,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dico.label_command import positive
 from training.data.ade20k import Picture, challenge_names, read_challenge, read_full
 from training.data.coco_writer import coco_writer
 from training.data.image_files import gather_images, image_size_hw
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-stuff", action="store_true", help="of the challenge, things only")
     parser.add_argument("--copy-images", action="store_true", help="copy the images into OUTPUT; else they are linked")
     parser.add_argument(
-        "--expect", type=int, default=EXPECTED, metavar="N", help="refuse fewer than N usable images (2,000)"
+        "--expect", type=positive, default=EXPECTED, metavar="N", help="refuse fewer than N usable images (2,000)"
     )
     args = parser.parse_args(argv)
     return run_converter(

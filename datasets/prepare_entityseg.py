@@ -33,6 +33,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dico.label_command import positive
 from training.data.coco_file import CocoFile, file_name_of
 from training.data.coco_writer import CocoWriter, coco_writer
 from training.data.image_files import gather_images, image_size_hw
@@ -50,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, metavar="DIR", help="the folder of images; images_lr beside SOURCE")
     parser.add_argument("--high-resolution", action="store_true", help="take images of any size")
     parser.add_argument("--copy-images", action="store_true", help="copy the images into OUTPUT; else they are linked")
-    parser.add_argument("--expect", type=int, default=EXPECTED, metavar="N", help="refuse other than N images (1,314)")
+    parser.add_argument(
+        "--expect", type=positive, default=EXPECTED, metavar="N", help="refuse other than N images (1,314)"
+    )
     args = parser.parse_args(argv)
     return run_converter(
         "prepare_entityseg",

@@ -1,44 +1,45 @@
-"""How well masks find ground truth, whatever its classes.
+"""How well masks find ground truth, whatever its classes, on one data set or on many.
 
---task masks (the default): COCO's average recall and precision at several mask budgets. The masks are those that a
-checkpoint predicts now, or those that a store holds.
+What is evaluated is a trained model, the labels in a store, or a results file in COCO's format of any tool. A store and
+a results file can be named for all data sets; or a folder that has one for each of them, such as labels/coco, or
+predictions/coco.json.
+
+--task whole-image (the default): COCO's average recall and precision at several mask budgets.
 
 --task point: one click in the middle of each ground truth. "Max IoU" is that of the mask which the model thinks best,
 "Oracle IoU" that of the best of its six, NoC the number of clicks until an IoU is reached. With a store of labels, the
 labels under the click stand for the six masks.
 
+The folder of --output gets report.json, report.md and report.html. What was found on each image is kept in it, too:
+with --resume, an evaluation that was ended goes on. A data set that is not there is skipped, with what prepares it.
+
+Exit codes: 0 done; 1 data sets were skipped, or images not answered; 2 wrong usage, or nothing to evaluate; 130
+interrupted.
+
 Example:
-    python tools/evaluate.py coco/annotations.json --checkpoint out/train/model_final.pth --output report.json
-    python tools/evaluate.py coco/annotations.json --store predictions/ --images 50
-    python tools/evaluate.py panoptic_val2017.json --task point --checkpoint clicks.pth inference.short_side=800
+    python tools/evaluate.py --datasets coco lvis --model out/train/model_final.pth --output out/evaluation
+    python tools/evaluate.py --datasets seven --predictions predictions/ --output out/evaluation --resume
+    python tools/evaluate.py --datasets photos/annotations.json --store labels/ --output out/evaluation --images 50
+    python tools/evaluate.py --datasets coco_panoptic --task point --model clicks.pth --output out/clicks
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
-from dico.atomic import atomic_file
 from dico.cli import WRONG_USAGE, message_of
-from dico.evaluate import evaluate_store
-from dico.ground_truth import load_annotations
-from dico.label_command import DONE, INTERRUPTED, positive
-from dico.store import MaskStore
-from training.data.catalog import Located, locate
-from training.device import choose_device
-from training.evaluation.base import Report
-from training.evaluation.coco import CocoEvaluator, data_set_name, evenly_spaced
-from training.evaluation.point_iou import MOST_CLICKS
-from training.evaluation.report import CocoReport
-from training.evaluators import point_evaluator
-from training.prompt_predictor import PromptPredictor
-from training.trained import load_trained
+from dico.label_command import DONE, INTERRUPTED, SOME_FAILED, positive
+from training.evaluation.processes import WorkerError
+from training.evaluation.suite_report import SuiteReport
+from training.suite.evaluate import evaluate_suite
+from training.suite.masks import VerificationError
+from training.suite.plan import BUDGETS, SuiteOptions
+from training.suite.subjects import Clicks, ModelSubject, ResultsSubject, StoreSubject, Subject
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,83 +49,79 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None for those of the process.
 
     Returns:
-        The exit code: 0 done, 2 wrong usage, 130 interrupted.
+        The exit code.
     """
     logging.basicConfig(format="evaluate: %(levelname)s: %(message)s", level=logging.WARNING)
     try:
         args = _parser().parse_intermixed_args(argv)
     except SystemExit as stop:  # argparse has said why
         return stop.code if isinstance(stop.code, int) else WRONG_USAGE
+    # Behind --datasets they are taken for names.
+    settings = [name for name in args.datasets if re.match(r"[a-z_]+\.[a-z_.]+=", name)]
+    args.overrides += settings
+    args.datasets = [name for name in args.datasets if name not in settings]
     try:
-        if args.task == "point":
-            report = _of_clicks(args)
-        else:
-            report = _of_store(args) if args.store is not None else _of_checkpoint(args)
-        print(report.table())
-        if args.output is not None:
-            with atomic_file(args.output) as temporary:
-                temporary.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+        report = _evaluated(args)
     except KeyboardInterrupt:
-        print("evaluate: stopped; nothing is kept", file=sys.stderr)
+        print("evaluate: stopped; the same command with --resume goes on from here", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
+    except (ValueError, TypeError, KeyError, OSError, ImportError, VerificationError) as error:
         print(f"evaluate: error: {message_of(error)}", file=sys.stderr)
         return WRONG_USAGE
-    return DONE
+    except WorkerError as error:
+        print(f"evaluate: error: {error}; what was done is kept: --resume goes on from here", file=sys.stderr)
+        return WRONG_USAGE
+    _tell(report, args.output)
+    return SOME_FAILED if report.skipped or any(one.unanswered for one in report.sets) else DONE
 
 
-def _of_checkpoint(args: argparse.Namespace) -> Report:
-    found = _located(args)
-    evaluator = CocoEvaluator(
-        found.annotations,
-        images_root=args.images_root or found.images,
+def _evaluated(args: argparse.Namespace) -> SuiteReport:
+    processes = args.processes or _default_processes(args)
+    options = SuiteOptions(
+        task=args.task,
+        output=args.output,
         images=args.images,
         max_dets=args.max_dets,
-        name=found.name,
+        clicks=Clicks(args.clicks) if args.clicks else Clicks(),
+        processes=processes,
+        resume=args.resume,
+        verify=args.verify,
     )
-    trained = load_trained(
-        args.checkpoint, config_file=args.config_file, overrides=args.overrides, device=choose_device(args.device)
-    )
-    predictions = evaluator.predictions(trained.predict)
-    # A bar on terminals only.
-    return evaluator.report(tqdm(predictions, total=len(evaluator.images), unit=" images", disable=None))
+    if args.verify and args.task == "point":
+        raise ValueError("--verify compares average recall and precision; there are none with --task point")
+    return evaluate_suite(args.datasets, _subject(args, processes), options)
 
 
-def _of_clicks(args: argparse.Namespace) -> Report:
-    images_root = None if args.images_root is None else Path(args.images_root)
-    evaluator = point_evaluator(args.annotations, images_root=images_root, images=args.images, most_clicks=args.clicks)
-    if args.store is not None:
-        _require_no_settings(args)
-        predictions = evaluator.predictions_of_labels(MaskStore.open(args.store))
-    else:
-        predictor = PromptPredictor.from_checkpoint(
-            args.checkpoint, config_file=args.config_file, overrides=args.overrides, device=choose_device(args.device)
-        )
-        predictions = evaluator.predictions(predictor)
-    return evaluator.report(tqdm(predictions, total=len(evaluator.records), unit=" images", disable=None))
+def _subject(args: argparse.Namespace, processes: int) -> Subject:
+    if args.model is None:
+        for option in ("overrides", "config_file"):
+            if getattr(args, option):
+                raise ValueError(f"{option.replace('_', ' ')} are for --model; the others hold the masks themselves")
+        return StoreSubject(args.store) if args.store is not None else ResultsSubject(args.predictions)
+    from training.device import device_of_command  # torch, without which the processes that read a store start
+
+    device = device_of_command(args.device, processes)
+    return ModelSubject(args.model, config_file=args.config_file, overrides=args.overrides, device=str(device))
 
 
-def _require_no_settings(args: argparse.Namespace) -> None:
-    for option in ("overrides", "config_file"):
-        if getattr(args, option):
-            raise ValueError(f"{option.replace('_', ' ')} are for --checkpoint; a store holds the masks themselves")
+def _default_processes(args: argparse.Namespace) -> int:
+    if args.model is not None:
+        return 1  # a model keeps all cores, or the GPU, busy
+    from dico.executors.machine import usable_workers
+
+    return usable_workers()
 
 
-def _of_store(args: argparse.Namespace) -> Report:
-    _require_no_settings(args)
-    if args.images_root:
-        raise ValueError("images root are for --checkpoint; a store holds the masks themselves")
-    found = _located(args)
-    images = evenly_spaced(load_annotations(found.annotations), args.images)
-    figures = evaluate_store(MaskStore.open(args.store), images, max_dets=args.max_dets)
-    return CocoReport(found.name or data_set_name(found.annotations), figures)
-
-
-def _located(args: argparse.Namespace) -> Located:
-    found = locate(args.annotations)
-    if found.format != "coco":
-        raise ValueError(f"ANNOTATIONS must be in COCO's format, {args.annotations} is of format {found.format}")
-    return found
+def _tell(report: SuiteReport, output: Path) -> None:
+    for one in report.sets:
+        print(f"{one.name}: {one.figures.table()}\n" if report.task == "whole-image" else f"{one.figures.table()}\n")
+    if report.verified:
+        print(f"{report.verified}\n")
+    for skipped in report.skipped:
+        print(f"evaluate: {skipped.name} was skipped: {skipped.reason}", file=sys.stderr)
+        if skipped.command:
+            print(f"    {skipped.command}", file=sys.stderr)
+    print(f"report: {output / 'report.html'} (also report.md and report.json)")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -132,31 +129,42 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
-        "annotations", metavar="ANNOTATIONS", help="ground truth: a COCO json, or the name of a data set in datasets/"
+        "--datasets",
+        nargs="+",
+        required=True,
+        metavar="DATASET",
+        help="names of data sets or suites in datasets/, such as coco or seven; or COCO jsons",
+    )
+    subject = parser.add_mutually_exclusive_group(required=True)
+    subject.add_argument("--model", metavar="CHECKPOINT", help="a file of weights, or a Hugging Face folder")
+    subject.add_argument("--store", type=Path, metavar="STORE", help="a folder that predict.py or dico label made")
+    subject.add_argument(
+        "--predictions", type=Path, metavar="FILE", help="a JSON array of COCO results, masks with scores"
     )
     parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="key=value", help="settings, such as inference.max_masks=100"
-    )
-    parser.add_argument("--task", choices=("masks", "point"), default="masks", help="what is measured (masks)")
-    masks = parser.add_mutually_exclusive_group(required=True)
-    masks.add_argument("--checkpoint", metavar="CHECKPOINT", help="a file of weights, or a Hugging Face folder")
-    masks.add_argument("--store", metavar="STORE", help="a folder that predict.py or dico label made")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures here as JSON, too")
-    parser.add_argument("--images", type=int, default=0, metavar="N", help="only N images, evenly spaced; 0: all (0)")
-    parser.add_argument(
-        "--max-dets", type=_budgets, default=(100, 1000), metavar="N,N", help="mask budgets an image (100,1000)"
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="settings of the model, such as inference.max_masks=100",
     )
     parser.add_argument(
-        "--clicks",
-        type=positive,
-        default=MOST_CLICKS,
-        metavar="N",
-        help=f"with --task point, at most so many clicks; 1 for the first alone ({MOST_CLICKS})",
+        "--task", choices=("whole-image", "point"), default="whole-image", help="what is measured (whole-image)"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder for the report")
+    parser.add_argument("--resume", action="store_true", help="go on with the evaluation that is in the output")
+    parser.add_argument("--processes", type=positive, metavar="N", help="(1 for a model, else one a core)")
+    parser.add_argument(
+        "--images", type=positive, default=0, metavar="N", help="only N images of each set, evenly spaced"
     )
     parser.add_argument(
-        "--images-root",
-        metavar="FOLDER",
-        help="where the images are; by default images/ beside the json, or its folder",
+        "--max-dets", type=_budgets, default=BUDGETS, metavar="N,N", help="mask budgets an image (10,100,1000)"
+    )
+    parser.add_argument(
+        "--clicks", type=positive, metavar="N", help="with --task point, at most so many; 1 for the first alone (20)"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="compute the figures with stock COCO tools, too, and compare"
     )
     parser.add_argument(
         "--config-file", metavar="FILE", help="YAML file with a section inference; by default the checkpoint's own"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -70,6 +71,35 @@ class PointWork:
             outcome = PointOutcome(record.key, zeros_G, zeros_G, answered=False)
             fault += ": its ground truths count as not found"
         return PointResult(record.key, outcome, fault, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class PointTask:
+    """An image to be measured: the place of its record among those of :class:`MakePointWork`, and its key."""
+
+    place: int
+    key: str
+
+    def __str__(self) -> str:
+        return f"image {self.key}"
+
+
+@dataclass(frozen=True)
+class MakePointWork:
+    """Makes, in each process that shares the work, what measures the images of :class:`PointTask`.
+
+    Attributes:
+        records: Of all images.
+        ask: Makes what clicks.
+    """
+
+    records: Sequence[ImageRecord]
+    ask: Callable[[], Ask]
+
+    def __call__(self) -> Callable[[PointTask], PointResult]:
+        """The work of this process."""
+        work = PointWork(self.ask())
+        return lambda task: work(self.records[task.place])
 
 
 class AskClickable:

@@ -1,0 +1,1 @@
+"""An evaluation on several data sets: where data, evaluation and models meet."""

@@ -1,0 +1,72 @@
+"""What is wrong with a data set: images that it lacks, and images that were not answered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from dico.atomic import atomic_file
+from training.suite.plan import PlannedSet
+
+log = logging.getLogger(__name__)
+
+UNANSWERED = "unanswered.txt"
+"""The file, in the folder of a data set, that says which images were not answered and why."""
+
+
+def shortage(planned: PlannedSet, images: int) -> str:
+    """Why a data set is prepared by half, as a sentence; empty when it is not.
+
+    Args:
+        planned: The data set.
+        images: How many its annotations have.
+    """
+    expected = planned.description.expected_images
+    if images >= expected:
+        return ""
+    return f"{planned.located.annotations} has {images:,} of {expected:,} images: it was prepared by half"
+
+
+def missing_images(paths: Sequence[Path | None], root: Path) -> str:
+    """Which images are not there, as a sentence; empty when all are.
+
+    Args:
+        paths: Where they should be; None when nobody knows.
+        root: The folder that they should be in.
+    """
+    missing = [path for path in paths if path is None or not path.is_file()]
+    if not missing:
+        return ""
+    first = missing[0].relative_to(root) if missing[0] is not None else "one without a file_name"
+    return f"{len(missing):,} of {len(paths):,} images are not in {root}, such as {first}"
+
+
+def write_faults(planned: PlannedSet, faults: Sequence[tuple[str, str]]) -> str:
+    """Writes which images were not answered, and says it.
+
+    Args:
+        planned: The data set.
+        faults: The name of each image, and why it was not answered; empty when it was.
+
+    Returns:
+        Why the data set has no figures, as a sentence: when no image was answered. Else empty.
+    """
+    lines = [f"{name}: {fault}" for name, fault in faults if fault]
+    path = planned.folder / UNANSWERED
+    if not lines:
+        path.unlink(missing_ok=True)
+        return ""
+    with atomic_file(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    if len(lines) == len(faults):
+        return f"none of its {len(faults):,} images could be answered; the first is {lines[0]}"
+    log.warning(
+        "%s: %s of %s images were not answered and count as without masks, such as %s; all are in %s",
+        planned.name,
+        f"{len(lines):,}",
+        f"{len(faults):,}",
+        lines[0],
+        path,
+    )
+    return ""

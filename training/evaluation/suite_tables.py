@@ -48,7 +48,9 @@ def with_interval(value: float, ends: tuple[float, float]) -> str:
         >>> with_interval(12.345, (10.0, 14.04)), with_interval(12.345, (math.nan, math.nan))
         ('12.3 (10.0-14.0)', '12.3')
     """
-    return number(value) if math.isnan(ends[0]) else f"{number(value)} ({number(ends[0])}-{number(ends[1])})"
+    if math.isnan(value) or math.isnan(ends[0]):
+        return number(value)
+    return f"{number(value)} ({number(ends[0])}-{number(ends[1])})"
 
 
 def images_of(one: SetReport | PointSetReport) -> str:

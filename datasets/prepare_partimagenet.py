@@ -55,11 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--expect", type=positive, default=IMAGES, metavar="N", help="refuse fewer than N images (2,956)"
     )
-    parser.add_argument("--copy", action="store_true", help="copy images to OUTPUT/images, rather than link them there")
+    parser.add_argument("--copy-images", action="store_true", help="copy images to OUTPUT/images, rather than link them there")
     args = parser.parse_args(argv)
     return run_converter(
         "prepare_partimagenet",
-        lambda: prepare_partimagenet(args.source, args.output, least=args.expect, copy=args.copy),
+        lambda: prepare_partimagenet(args.source, args.output, least=args.expect, copy=args.copy_images),
     )
 
 

@@ -130,7 +130,7 @@ def test_what_was_left_out_is_said(prepare, capsys):
     ],
 )
 def test_other_places(prepare, tmp_path, images, annotations):
-    assert prepare("--copy", images=images, annotations=annotations) == 0
+    assert prepare("--copy-images", images=images, annotations=annotations) == 0
     assert not (tmp_path / "set" / "images" / "n01740131_4.JPEG").is_symlink()
 
 

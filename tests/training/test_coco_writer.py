@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -141,3 +142,15 @@ def test_a_file_that_exists_stays_until_the_new_one_is_whole(path):
     assert path.read_bytes() == before
     write(path, BOX_HW, CODE)
     assert len(json.loads(path.read_text())["annotations"]) == 2
+
+
+def test_memory_does_not_grow_with_annotations(path):
+    with coco_writer(path) as writer:
+        thing, image = writer.add_category("thing"), writer.add_image("a.jpg", (8, 10))
+        writer.add_annotation(image, CODE, category_id=thing)
+        tracemalloc.start()
+        for _ in range(5000):
+            writer.add_annotation(image, CODE, category_id=thing, note="x" * 200)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert path.stat().st_size > 1_500_000 and peak < 200_000

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 _LISTED = 10
+_INTERRUPTED = 130  # as shells have it
 
 
 def require_files(folder: Path, names: Iterable[str], remedy: str) -> None:
@@ -65,10 +66,14 @@ def run_converter(name: str, prepare: Callable[[], str]) -> int:
         prepare: Converts; returns the summary.
 
     Returns:
-        0 when the annotations are written, 1 when they were not, as the source is damaged or incomplete.
+        0 when the annotations are written, 1 when they were not, as the source is damaged or incomplete, 130 when
+        Ctrl-C stopped it.
     """
     try:
         summary = prepare()
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; no annotations were written", file=sys.stderr)
+        return _INTERRUPTED
     except (OSError, ValueError) as error:
         print(f"{name}: no annotations were written: {error}", file=sys.stderr)
         return 1

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--expect", type=positive, default=IMAGES, metavar="N", help="refuse fewer than N images (2,956)"
     )
-    parser.add_argument("--copy-images", action="store_true", help="copy images to OUTPUT/images, rather than link them there")
+    parser.add_argument("--copy-images", action="store_true", help="copy images to OUTPUT/images rather than link them")
     args = parser.parse_args(argv)
     return run_converter(
         "prepare_partimagenet",

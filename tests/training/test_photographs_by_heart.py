@@ -38,8 +38,10 @@ def test_four_photographs_are_learned_by_heart(tmp_path):
     ]  # fmt: skip
     assert train_net(["--config-file", str(config), *settings]) == 0
     evaluate = runpy.run_path(str(REPOSITORY / "tools" / "evaluate.py"))["main"]
-    figures = tmp_path / "figures.json"
-    command = [str(annotations), "--images-root", str(photographs), "--checkpoint", str(output / "model_final.pth")]
-    assert evaluate([*command, "--output", str(figures)]) == 0
-    budgets = json.loads(figures.read_text(encoding="utf-8"))["budgets"]
-    assert budgets[0]["ar"] > 60
+    described = tmp_path / "photographs.yaml"
+    described.write_text(f"{{format: coco, annotations: {annotations}, images: {photographs}}}")
+    found = tmp_path / "evaluation"
+    model = str(output / "model_final.pth")
+    assert evaluate(["--datasets", str(described), "--model", model, "--output", str(found)]) == 0
+    (report,) = json.loads((found / "report.json").read_text(encoding="utf-8"))["sets"]
+    assert report["figures"]["budgets"][1]["ar"] > 60

@@ -107,7 +107,8 @@ class CocoWriter:
             segmentation: Its mask, in the frame of the image.
             category_id: Its category, added before.
             iscrowd: Whether it is a crowd, which counts neither for nor against.
-            fields: What else is written of it, such as ``level``: ``"object"`` or ``"part"``.
+            fields: What else is written of it, such as ``level``: ``"object"`` or ``"part"``; or in place of what comes
+                from the mask, as the ``area`` that a file of COCO's gives.
 
         Raises:
             KeyError: when image or category were not added.

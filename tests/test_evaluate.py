@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pycocotools import mask as coco_rle
 
 from dico.evaluate import evaluate_masks, evaluate_store
 from dico.evaluation_report import EvalReport
 from dico.ground_truth import AnnotatedImage, image_ids_of_paths, load_annotations
 from dico.masks import MaskSet
 from tests.coco_cases import SIZE_HW, random_case, with_polygons, write
-from tests.reference.average_recall import average_recall
 from tests.reference.coco_eval import coco_figures
 from tests.stores import make_store
 
@@ -65,34 +63,6 @@ def test_equals_pycocotools_on_photographs(dev_data: Path) -> None:
     assert_equal_figures(figures_of(report), coco_figures(annotations, predictions, BUDGETS))
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_average_recall_equals_its_definition(tmp_path: Path, seed: int) -> None:
-    annotations, predictions = random_case(np.random.default_rng(100 + seed), n_images=3)
-    for one in annotations["annotations"]:
-        one["area"] = float(coco_rle.area(one["segmentation"]))
-        one["category_id"] = 1  # the definition knows one order of the truths, that of the file
-    images = []
-    for image in load_annotations(write(tmp_path, annotations)):
-        masks = predictions.get(image.image_id, MaskSet.empty(SIZE_HW))
-        truths = [np.asarray(coco_rle.decode(rle), dtype=bool) for rle in image.to_rle_dicts()]
-        images.append((list(masks.decode()), masks.score.tolist(), truths))
-    report = evaluate_masks(predictions.items(), write(tmp_path, annotations), max_dets=(3, 100), resamples=0)
-    for budget in (3, 100):
-        assert report.at(budget).ar == pytest.approx(average_recall(images, budget), abs=1e-9)
-        assert report.at(budget).ar_small == pytest.approx(average_recall(images, budget, 0, 32**2), abs=1e-9)
-        assert report.at(budget).ar_medium == pytest.approx(average_recall(images, budget, 32**2, 96**2), abs=1e-9)
-
-
-def test_ground_truth_finds_itself(tmp_path: Path) -> None:
-    annotations, _ = random_case(np.random.default_rng(5))
-    path = write(tmp_path, annotations)
-    predictions = [(image.image_id, MaskSet.from_rles(SIZE_HW, codes_of(image))) for image in load_annotations(path)]
-    figures = evaluate_masks(predictions, path, resamples=20).at(1000)
-    assert figures.ar == figures.ar_small == figures.ar_medium == 100
-    assert figures.ap == pytest.approx(100) and figures.ap50 == pytest.approx(100)
-    assert figures.ar_interval == (100, 100)
-
-
 def hand_made(tmp_path: Path) -> Path:
     """One image with two squares of 10 x 10 pixels, one image with none."""
     squares = np.zeros((2, 40, 40), dtype=np.uint8)
@@ -138,18 +108,6 @@ def test_false_alarms_on_images_without_truth_lower_precision(tmp_path: Path) ->
     alone = evaluate_masks([(7, right)], path, resamples=0).at(100)
     both = evaluate_masks([(7, right), (8, wrong)], path, resamples=0).at(100)
     assert alone.ap == pytest.approx(100) and both.ap == pytest.approx(50) and both.ar == 100
-
-
-def test_order_of_images_and_masks_changes_nothing(tmp_path: Path) -> None:
-    rng = np.random.default_rng(3)
-    annotations, predictions = random_case(rng)
-    expected = evaluate_masks(predictions.items(), write(tmp_path, annotations), resamples=20)
-    shuffled = [
-        (i, predictions[i][rng.permutation(len(predictions[i]))]) for i in rng.permutation(list(predictions)).tolist()
-    ]
-    annotations["images"].reverse()
-    report = evaluate_masks(shuffled, write(tmp_path, annotations), resamples=20)
-    assert report.to_dict() == expected.to_dict()
 
 
 def test_areas_that_a_file_does_not_give_are_those_of_its_masks() -> None:

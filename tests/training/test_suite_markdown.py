@@ -63,6 +63,11 @@ def test_a_set_that_is_missing_has_no_figure_and_there_is_no_average() -> None:
     assert "No average of ours: LVIS and PACO were not evaluated." in suite_markdown(report)
 
 
+def test_images_without_answer_are_told_beside_published_rows() -> None:
+    text = suite_markdown(suite(set_report(unanswered=1)))
+    assert "\nCOCO: 1 image has no answer and counts as without masks.\n" in text
+
+
 def test_other_budgets_are_not_put_beside_published_recall() -> None:
     one = set_report()
     fewer = dataclasses.replace(one, figures=dataclasses.replace(one.figures, budgets=(budget(100, 20.0),)))
@@ -138,7 +143,7 @@ def test_every_figure_of_a_set_is_there() -> None:
     ]
     assert table(text, "level of mask")[2:] == [["0", "3.5", "30.0"], ["2", "9.0", "10.0"]]
     assert table(text, "kind of ground truth")[3] == ["part", "234", "20.0 (19.0-21.0)"]
-    assert "- 3 images had no answer: as without masks.\n- Read recall." in text
+    assert "- 3 images have no answer and count as without masks.\n- Read recall." in text
 
 
 def test_tables_without_content_are_left_out() -> None:

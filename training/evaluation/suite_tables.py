@@ -110,6 +110,7 @@ def comparison(report: SuiteReport) -> Table | None:
         *([f"Ours is measured on all images of {_listed(whole)}."] if whole else []),
         *([f"Not comparable, as only a part was measured: {_listed(parts)}."] if parts else []),
         *([f"No average of ours: {why_none}."] if why_none else []),
+        *(f"{one.title}: {_unanswered(one)}" for one in ours.values() if one.unanswered),
     ]
     columns = (f"AR at {published.BUDGET:,} masks", "average", *published.SET_TITLES)
     return Table(columns, tuple(rows), frozenset({len(rows) - 1}), tuple(notes))
@@ -218,9 +219,13 @@ def tables_of(one: SetReport | PointSetReport) -> tuple[Table, ...]:
 
 def notes_of(one: SetReport | PointSetReport) -> tuple[str, ...]:
     """What has to be known to read the figures of a set: its own notes, and what did not go as it should."""
-    unanswered = f"{one.unanswered:,} image{'' if one.unanswered == 1 else 's'} had no answer: as without masks."
     part = f"Only a part was measured: {images_of(one)}, evenly spaced."
-    return (*([part] if one.is_subset else []), *([unanswered] if one.unanswered else []), *one.notes)
+    return (*([part] if one.is_subset else []), *([_unanswered(one)] if one.unanswered else []), *one.notes)
+
+
+def _unanswered(one: SetReport | PointSetReport) -> str:
+    have = "image has" if one.unanswered == 1 else "images have"
+    return f"{one.unanswered:,} {have} no answer and count{'s' if one.unanswered == 1 else ''} as without masks."
 
 
 def _published_cell(one: SetReport) -> str:

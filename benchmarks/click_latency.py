@@ -16,7 +16,7 @@ import argparse
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,9 +25,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.measure import figure, print_figures, timed
+from benchmarks.measure import figure, print_figures
 from dico.image import Image, resize_image
 from training.automatic_masks import AutomaticMasks
+from training.benchmarking.clicks import click_times
 from training.config import AutomaticConfig, InferenceConfig, load_train_config
 from training.models.promptable import PromptableModel
 from training.prompt_predictor import PromptPredictor
@@ -52,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for cores in arguments.cores:
         with limited_to(cores):
             predictor, inference = made(arguments.config_file, arguments.checkpoint, threads=cores)
-            for what, seconds in measured(predictor, inference, image, arguments.runs):
+            automatic = AutomaticMasks(predictor, AutomaticConfig(), inference)
+            for what, times in click_times(predictor, automatic, image, arguments.runs):
+                seconds = statistics.median(times)
                 name = f"{what}, {arguments.size}, {cores} core{'s' * (cores > 1)}"
                 print(f"{name}: {1000 * seconds:.1f} ms", flush=True)
                 figures.append(figure(f"clicks: {name}", seconds, LIMIT_S if "click" in what else None, "s"))
@@ -67,26 +70,6 @@ def made(config_file: Path, checkpoint: Path | None, *, threads: int) -> tuple[P
         return PromptPredictor.from_checkpoint(checkpoint, threads=threads), config.inference
     torch.manual_seed(0)
     return PromptPredictor(PromptableModel(config.promptable), config.inference, threads=threads), config.inference
-
-
-def measured(
-    predictor: PromptPredictor, inference: InferenceConfig, image: Image, runs: int
-) -> Iterator[tuple[str, float]]:
-    """What was timed, and its median in seconds."""
-    rng = np.random.default_rng(0)
-    places = rng.integers(0, image.shape[1::-1], (runs, 6, 2))
-    yield "embedding", median(lambda _: predictor.set_image(image), runs)
-    yield "one click", median(lambda run: predictor.predict(points=places[run, :1]), runs)
-    labels = [1, 0, 1, 0, 1, 0]
-    yield "a correction of six clicks", median(lambda run: predictor.predict(points=places[run], labels=labels), runs)
-    automatic = AutomaticMasks(predictor, AutomaticConfig(), inference)
-    yield "all masks", median(lambda _: automatic(image), 1)
-
-
-def median(function: Callable[[int], object], runs: int) -> float:
-    """The median time of several runs, in seconds, after one that does not count."""
-    function(0)
-    return statistics.median(timed(lambda run=run: function(run))[1] for run in range(runs))
 
 
 def drawn(size_hw: tuple[int, int]) -> Image:

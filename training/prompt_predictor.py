@@ -7,6 +7,7 @@ granularity; H W pixels of the image; 2 = x, y; 4 = left, top, right, bottom.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ ORDERS = ("area", "iou")
 """Masks of a prompt from the smallest to the largest, or from the highest predicted IoU to the lowest."""
 PROMPTS_AT_ONCE = 200
 """So many go through the decoder together; what comes out does not depend on it."""
+FEW_PROMPTS = 16
+"""So many are answered by one thread of torch: their layers are so small that several wait for one another, and long on
+cores that others use, too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,8 @@ class PromptPredictor:
         config: At which size and precision the model sees images.
         click_px: Side of the square that a click is to the model, in pixels of its input: that of its training.
         device: A device of torch.
-        threads: As for :class:`training.predictor.Predictor`.
+        threads: As for :class:`training.predictor.Predictor`. The network looks at an image with as many as
+            torch has, and answers a few prompts with one.
 
     Example:
         >>> from training.config import PromptableConfig
@@ -263,7 +268,8 @@ class PromptPredictor:
             prompts: Of a batch of one image.
         """
         for part in prompts.chunks(PROMPTS_AT_ONCE):
-            with asked(self._model, self._device, self._config):
+            few = part.kind_BP.shape[1] <= FEW_PROMPTS
+            with asked(self._model, self._device, self._config), _one_thread() if few else nullcontext():
                 output = self._model.decode(seen.features, part.to(self._device))
             yield output
 
@@ -286,6 +292,16 @@ class PromptPredictor:
             ValueError: as for :func:`training.pixel_prompts.prompts_of`.
         """
         return prompts_of(seen.frame, points, labels, boxes, click_px=self._click_px)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _each(granularity: Granularity | Sequence[Granularity] | None, prompts: int) -> Sequence[Granularity] | None:

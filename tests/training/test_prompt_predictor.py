@@ -12,7 +12,7 @@ from training import prompt_predictor
 from training.config import InferenceConfig, PromptConfig, TrainConfig
 from training.granularity import chosen
 from training.models.checkpoint_files import CheckpointError
-from training.prompt_predictor import PromptPredictor
+from training.prompt_predictor import FEW_PROMPTS, PromptPredictor
 
 CLICKS = np.array([[[5, 9], [40, 30]], [[69, 49], [0, 0]], [[33, 20], [35, 20]], [[1, 48], [60, 2]]])
 LABELS = np.array([[1, 0], [1, 1], [0, 1], [1, -1]])
@@ -208,3 +208,20 @@ def test_lower_precision_and_a_model_in_training(predictor):
     assert logits.dtype == np.float32 and np.abs(ious - expected).max() < 0.1
     assert 0 < np.abs(logits - full).mean() < 0.1 * np.abs(full).mean()
     np.testing.assert_array_equal(low.predict(points=[[30, 20]])[0], logits > 0)
+
+
+@pytest.mark.parametrize(("prompts", "expected"), [(1, 1), (FEW_PROMPTS, 1), (FEW_PROMPTS + 1, 2)])
+def test_few_prompts_are_answered_by_one_thread_which_is_nobody_elses_affair(prompts, expected):
+    model = small_model()
+    predictor = PromptPredictor(model, INFERENCE)
+    predictor.set_image(draw(0, (50, 70)))
+    seen = []
+    model.prompt_decoder.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in predictor.outputs(predictor.image, predictor.prompts(predictor.image, [[[9, 9]]] * prompts)):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [expected]

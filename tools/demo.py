@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dico.cli import WRONG_USAGE, message_of
-from dico.label_command import DONE
+from dico.label_command import DONE, INTERRUPTED
 from training.demo.session import Segmenter
 from training.device import choose_device
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None for those of the process.
 
     Returns:
-        The exit code: 0 when the page was closed, 2 wrong usage.
+        The exit code: 0 when the page was closed, 2 wrong usage, 130 interrupted before there was one, or twice.
     """
     logging.basicConfig(format="demo: %(levelname)s: %(message)s", level=logging.WARNING)
     try:
@@ -50,8 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = bool(words) and ("=" not in words[0] or Path(words[0]).exists())
     try:
         checkpoint = Path(words.pop(0)) if named else shipped_checkpoint(WEIGHTS)
-        segmenter = Segmenter.from_checkpoint(checkpoint, overrides=words, device=choose_device(args.device))
+        device = choose_device(args.device)
+        segmenter = Segmenter.from_checkpoint(checkpoint, config_file=args.config_file, overrides=words, device=device)
         serve(segmenter, port=args.port, open_browser=not args.no_browser)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except (ValueError, TypeError, KeyError, OSError) as error:
         print(f"demo: error: {message_of(error)}", file=sys.stderr)
         return WRONG_USAGE
@@ -86,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         metavar="CHECKPOINT key=value",
         help="of a promptable model, by default the one in weights/; and settings, such as automatic.min_iou=0.7",
+    )
+    parser.add_argument(
+        "--config-file", metavar="FILE", help="YAML file of the network, where the checkpoint does not say it"
     )
     parser.add_argument("--device", default="cpu", metavar="D", help="auto, cpu, cuda or mps (cpu)")
     parser.add_argument("--port", type=int, metavar="N", help="where the page is served (the first free from 7860)")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +18,13 @@ from tests.browser import BROWSERS, PATIENCE_S, Browser, Tab, find_browser, star
 from tests.conftest import draw
 from tests.training.asked import decisive_model, write_promptable
 from tests.training.nested_shapes import nested
+from tests.training.served import require_gradio, served
 from tests.training.test_prompt_learning import learn
 from training.config import InferenceConfig, TrainConfig
 from training.demo.uploads import MAX_MEGABYTES
 from training.prompt_predictor import PromptPredictor
 
 pytestmark = pytest.mark.browser
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "demo.py"
 PICTURE = "document.querySelector('#picture img')"
 STATUS = "document.querySelector('#status').innerText"
 EVERYTHING = ["points_per_side=4", "min_iou=0", "min_stability=0", "max_box_iou=1", "min_region_px=0"]
@@ -36,8 +32,7 @@ EVERYTHING = ["points_per_side=4", "min_iou=0", "min_stability=0", "max_box_iou=
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if importlib.util.find_spec("gradio") is None:
-        pytest.skip("needs gradio: pip install 'divide-and-conquer[demo]'")
+    require_gradio()
     program = find_browser()
     if program is None:
         pytest.skip(f"needs one of {', '.join(BROWSERS)} to open the page")
@@ -48,27 +43,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def serve(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """A function that serves the page for a checkpoint and gives its address."""
-    running: list[subprocess.Popen[Any]] = []
-    log = tmp_path_factory.mktemp("log") / "log.txt"
-    environment = os.environ | {"TMPDIR": str(log.parent)}  # a page that is ended so leaves its files
-
-    def serve_page(checkpoint: Path, *settings: str) -> str:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [sys.executable, TOOL, checkpoint, "--port", str(port), "--no-browser"]
-        with open(log, "ab") as stream:
-            running.append(subprocess.Popen([*command, *settings], stdout=stream, stderr=stream, env=environment))
-        until = time.monotonic() + PATIENCE_S
-        while f"http://127.0.0.1:{port}/" not in log.read_text():
-            assert running[-1].poll() is None and time.monotonic() < until, log.read_text()
-            time.sleep(0.1)
-        return f"http://127.0.0.1:{port}/"
-
-    yield serve_page
-    for process in running:
-        process.terminate()
-        process.wait()
+    folder = tmp_path_factory.mktemp("log")
+    with ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(served(folder, *arguments))[1]
 
 
 @pytest.fixture(scope="module")

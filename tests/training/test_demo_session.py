@@ -12,18 +12,20 @@ import pytest
 from pycocotools.coco import COCO
 
 import tools.demo as tool
+from dico.config_loading import to_plain
 from dico.image import ImageError
 from dico.masks import MaskSet, decode_mask
 from tests.conftest import draw
 from tests.training.asked import INFERENCE, decisive_model, write_promptable
 from training.automatic_masks import AutomaticMasks
-from training.config import AutomaticConfig
+from training.config import AutomaticConfig, TrainConfig
 from training.demo import uploads
 from training.demo.clicks import Click, Use, box_of, is_answerable, open_corner, pixel_at, points_of
 from training.demo.downloads import write_coco, write_png
 from training.demo.pictures import ACCENT, COLOURS, draw_choices, draw_result, resized_masks, spotlight, view_size
 from training.demo.pictures import draw as draw_tab
 from training.demo.session import Answer, Segmenter, next_step
+from training.models.recorded import save_recorded
 from training.prompt_predictor import PromptPredictor
 
 WANTED, NOT_WANTED, CORNER = Use.WANTED, Use.NOT_WANTED, Use.CORNER
@@ -273,6 +275,20 @@ def test_a_segmenter_of_a_checkpoint_takes_settings(tmp_path):
     segmenter = Segmenter.from_checkpoint(checkpoint, overrides=[f"automatic.{setting}" for setting in automatic])
     session = segmenter.open(draw(0, SIZE_HW), "")
     assert 0 < len(segmenter.with_everything(session).answer.masks) <= 9 * 6
+
+
+def test_how_everything_is_asked_for_is_said_in_the_checkpoint(tmp_path):
+    loose = AutomaticConfig(points_per_side=3, min_iou=0.0, min_stability=0.0, max_box_iou=1.0, min_region_px=0)
+    model = decisive_model()
+    config = TrainConfig(task="promptable", promptable=model.config, inference=INFERENCE, automatic=loose)
+    write_promptable(tmp_path / "promptable.pth", config, model)
+    save_recorded(model.state_dict(), to_plain(config), tmp_path / "promptable.safetensors")
+    write_promptable(tmp_path / "silent.pth", model=model)
+    found = {}
+    for name in ("promptable.pth", "promptable.safetensors", "silent.pth"):
+        segmenter = Segmenter.from_checkpoint(tmp_path / name, overrides=["automatic.points_per_side=3"])
+        found[name] = len(segmenter.with_everything(segmenter.open(draw(0, SIZE_HW), "")).answer.masks)
+    assert found["promptable.pth"] == found["promptable.safetensors"] > found["silent.pth"]
 
 
 def test_without_gradio_it_says_what_to_install(tmp_path, monkeypatch, capsys):

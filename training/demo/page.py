@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import gradio as gr
 
 from dico.image import ImageError
+from dico.interrupt import Interrupt
 from training.demo.clicks import Click, Use, open_corner, pixel_at
 from training.demo.downloads import write_coco, write_png
 from training.demo.pictures import draw, draw_choices, view_size
@@ -26,6 +28,7 @@ from training.demo.uploads import LIMITS, MAX_MEGABYTES, read_upload
 HOST = "127.0.0.1"
 """This machine alone: there is no password, and photographs are nobody else's business."""
 MOST_TABS = 8
+LOOK_EVERY_S = 0.1
 START = f"Load a photograph ({LIMITS}) to begin."
 LOST = f"Load the photograph again: the page keeps those of the last {MOST_TABS} tabs."
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")  # none is fetched
@@ -35,7 +38,7 @@ Shown = tuple[Session | None, Any, Any, Any, str]
 
 
 def serve(segmenter: Segmenter, *, port: int | None, open_browser: bool) -> None:
-    """Serves the page to this machine until it is interrupted.
+    """Serves the page to this machine until the process gets Ctrl-C or SIGTERM; nothing of it is left then.
 
     Args:
         segmenter: Answers.
@@ -45,7 +48,7 @@ def serve(segmenter: Segmenter, *, port: int | None, open_browser: bool) -> None
     Raises:
         OSError: when the port is taken.
     """
-    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+    with Interrupt(b"") as interrupt, tempfile.TemporaryDirectory(prefix="demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # photographs, too, are gone when the page is closed
         page = build_page(segmenter, Path(folder))
         _, address, _ = page.launch(
@@ -63,7 +66,9 @@ def serve(segmenter: Segmenter, *, port: int | None, open_browser: bool) -> None
             css=Path(__file__).with_name("page.css").read_text(encoding="utf-8"),
         )
         print(f"demo: the page is at {address} until this command is stopped (Ctrl-C)", flush=True)
-        page.block_thread()
+        while page.is_running and not interrupt.requested:
+            time.sleep(LOOK_EVERY_S)
+        page.close(verbose=False)
 
 
 def build_page(segmenter: Segmenter, folder: Path) -> gr.Blocks:

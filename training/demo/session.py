@@ -100,19 +100,25 @@ class Segmenter:
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, *, overrides: Sequence[str] = (), device: torch.device | str = "cpu"
+        cls,
+        path: str | Path,
+        *,
+        config_file: str | Path | None = None,
+        overrides: Sequence[str] = (),
+        device: torch.device | str = "cpu",
     ) -> Segmenter:
         """The segmenter of a checkpoint.
 
         Args:
             path: As for :func:`training.promptable_checkpoint.load_promptable`.
+            config_file: Likewise.
             overrides: Likewise.
             device: A device of torch.
 
         Raises:
             CheckpointError, FileNotFoundError, KeyError, ValueError, TypeError: likewise.
         """
-        model, config = load_promptable(path, overrides=overrides)
+        model, config = load_promptable(path, config_file=config_file, overrides=overrides)
         predictor = PromptPredictor(model, config.inference, click_px=config.prompts.click_px, device=device)
         return cls(predictor, AutomaticMasks(predictor, config.automatic, config.inference))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import TrainConfig, load_train_config
+from training.models.published_promptable import is_published
 from training.models.recorded import recorded_config
 
 SECTIONS = ("inference", "automatic")
@@ -25,7 +26,8 @@ def settings_of(path: Path, *, config_file: str | Path | None = None, overrides:
         overrides: Strings such as ``"inference.max_masks=100"``.
 
     Returns:
-        Task, ``promptable``, ``prompts``, ``inference`` and ``automatic`` are the checkpoint's.
+        Task, ``promptable``, ``prompts``, ``inference`` and ``automatic`` are the checkpoint's. A file of the published
+        promptable model has the task ``promptable``, and without a configuration file the defaults, which are its own.
 
     Raises:
         FileNotFoundError, KeyError, ValueError, TypeError: when the settings are not valid.
@@ -42,6 +44,8 @@ def settings_of(path: Path, *, config_file: str | Path | None = None, overrides:
     values = list(_overrides(recorded, (*network, *(SECTIONS if config_file is None else ()))))
     if "task" in recorded:
         values.append(f"task={recorded['task']}")
+    elif not recorded and is_published(path):
+        values.append("task=promptable")
     return load_train_config(config_file, [*values, *overrides])
 
 

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
-from tests.conftest import REPOSITORY
-from tests.training.asked import SMALL, mixed, small_model
+from dico.config_loading import to_plain
+from tests.conftest import REPOSITORY, draw
+from tests.training.asked import INFERENCE, SMALL, mixed, small_model, write_promptable
 from training.config import load_train_config
+from training.demo.session import Segmenter
 from training.models.architecture import BACKBONE
 from training.models.checkpoint_files import CheckpointError
 from training.models.checkpoints import load_weights
 from training.models.promptable import PromptableModel
-from training.models.published_promptable import ASSUMED, OURS_ALONE, UNNAMED, load_published, published_names
+from training.models.published_promptable import (
+    ASSUMED,
+    OURS_ALONE,
+    UNNAMED,
+    is_published,
+    load_published,
+    published_names,
+)
+from training.prompt_predictor import PromptPredictor
+from training.promptable_checkpoint import load_promptable, names_beside
+from training.trained import load_trained
 
 LIST = Path(__file__).parent / "fixtures" / "published_promptable_swin_t.txt"
 HEAD = "sem_seg_head.predictor"
@@ -157,3 +172,96 @@ def test_what_is_missing_or_has_no_place_is_listed(tmp_path, theirs):
         load_published(model, tmp_path / "less.pth", called=CALLED, ignored=[other_head])
     with pytest.raises(CheckpointError, match="do not fit the model"):
         load_weights(model, path)
+
+
+# ---------------------------------------------------------------- as tools read it
+
+
+def say_names(path, **said):
+    path.with_name(f"{path.name}.names.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+
+
+@pytest.fixture
+def network(tmp_path):
+    """A configuration file of the small network."""
+    path = tmp_path / "network.yaml"
+    plain = {"task": "promptable", "promptable": to_plain(SMALL), "inference": to_plain(INFERENCE)}
+    path.write_text(yaml.safe_dump(plain), encoding="utf-8")
+    return path
+
+
+def test_tools_read_a_file_of_the_published_model_as_any_checkpoint(tmp_path, theirs, network, caplog):
+    path = write_published(tmp_path / "theirs.pth", theirs, **{f"{HEAD}.classes.weight": torch.rand(3, 32)})
+    say_names(path, called=CALLED, ignored=[f"{HEAD}.classes."])
+    image = draw(0, (50, 70))
+    expected = PromptPredictor(theirs, INFERENCE)
+    expected.set_image(image)
+    predictor = PromptPredictor.from_checkpoint(path, config_file=network)
+    predictor.set_image(image)
+    for found, meant in zip(predictor.predict(points=[[30, 20]]), expected.predict(points=[[30, 20]]), strict=True):
+        np.testing.assert_array_equal(found, meant)
+    said = caplog.text
+    assert "theirs.pth is of the published model. Taken for granted: " in said
+    assert all(sentence in said for sentence in ASSUMED) and f"1 have no place: {HEAD}.classes.weight" in said
+    settings = ["automatic.points_per_side=3"]
+    assert load_trained(path, config_file=network, overrides=settings).automatic.points_per_side == 3
+    segmenter = Segmenter.from_checkpoint(path, config_file=network, overrides=settings)
+    assert segmenter.open(image, "").size_hw == (50, 70)
+
+
+def test_tools_say_in_which_file_names_are_to_be_given(tmp_path, theirs, network):
+    path = write_published(tmp_path / "theirs.pth", theirs)
+    with pytest.raises(CheckpointError, match=rf"{KINDS} \(.*theirs\.pth\.names\.yaml: under called: a line OURS"):
+        load_promptable(path, config_file=network)
+    say_names(path, called={"kinds": "a"})
+    with pytest.raises(CheckpointError, match=r"called must be of .*theirs\.pth\.names\.yaml"):
+        load_promptable(path, config_file=network)
+
+
+def test_a_file_that_is_not_complete_is_refused(tmp_path, theirs, network):
+    path = write_published(tmp_path / "theirs.pth", theirs)
+    say_names(path, called=CALLED)
+    held = torch.load(path, weights_only=True)["model"]
+    torch.save({"model": {name: held[name] for name in held if "decoder.layers.1.norm2" not in name}}, path)
+    with pytest.raises(
+        CheckpointError, match=r"theirs\.pth: .*2 missing: prompt_decoder\.layers\.1\.self_attn_layer_no"
+    ):
+        load_trained(path, config_file=network)
+
+
+def test_without_a_configuration_the_network_is_the_published_one(tmp_path, theirs):
+    path = write_published(tmp_path / "theirs.pth", theirs)
+    say_names(path, called=CALLED)
+    with pytest.raises(CheckpointError, match=r"they are of promptable\.backbone=tiny, here it is swin_t"):
+        load_promptable(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("called: [", "is not YAML"),
+        ("names: {}", "may hold called and ignored"),
+        ("called: {a: 1}", "called must map names"),
+        ("ignored: word", "ignored must be a list"),
+    ],
+)
+def test_names_that_make_no_sense_are_refused(tmp_path, text, complaint):
+    (tmp_path / "a.pth.names.yaml").write_text(text)
+    with pytest.raises(CheckpointError, match=rf"a\.pth\.names\.yaml.* {complaint}"):
+        names_beside(tmp_path / "a.pth")
+
+
+def test_a_published_file_is_known_by_its_names_alone(tmp_path, published):
+    lines = (LIST.parent / "detectron2_swin_t.txt").read_text().splitlines()
+    mask2former = [line.split()[0] for line in lines if line.startswith(("backbone.", "sem_seg_head."))]
+
+    def saved(names, name):
+        torch.save({"model": {key: torch.zeros(1) for key in names}}, tmp_path / name)
+        return tmp_path / name
+
+    assert is_published(saved(published, "a.pth")) and not is_published(saved(mask2former, "b.pth"))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"model": {key: np.zeros(1, np.float32) for key in published}}))
+    assert is_published(tmp_path / "a.pkl")
+    (tmp_path / "c.pth").write_text("no weights")
+    others = [write_promptable(tmp_path / "ours.pth"), tmp_path / "c.pth", tmp_path / "gone.pth", tmp_path]
+    assert not any(map(is_published, others))

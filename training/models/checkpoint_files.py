@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,15 @@ class CheckpointError(ValueError):
     """Weights are missing, cannot be read, or do not fit the network; the message says what would."""
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
     """The tensors of a file or folder, under the names that they have there.
 
     Args:
         path: A Hugging Face folder; a ``.safetensors`` file; a ``.pkl`` file of arrays, as detectron2's model zoo has
             them; or any other file, which must be one of ``torch.save``. What lies under a key ``model`` is taken,
             where there is one. Only tensors, arrays and plain values are unpickled, never code.
+
+        mapped: Leave the values of tensors in the file until they are looked at, where the file can be mapped.
 
     Returns:
         Tensors on the CPU.
@@ -43,7 +46,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         CheckpointError: when there is nothing at the path, or it cannot be read safely, or holds no tensors.
     """
     try:
-        loaded = _read(path)
+        loaded = _read(path, mapped)
     except CheckpointError:
         raise
     except FileNotFoundError as error:
@@ -66,7 +69,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, mapped: bool) -> Any:
     if path.is_dir():
         return _read_folder(path)
     if path.suffix == ".safetensors":
@@ -78,7 +81,7 @@ def _read(path: Path) -> Any:
     numbers: list[Any] = [np.dtype, *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64"))]
     scalar: Any = np.float64(0).__reduce__()[0]
     with torch.serialization.safe_globals([*numbers, *((scalar, f"{core}.multiarray.scalar") for core in _CORES)]):
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
 
 
 def _read_folder(folder: Path) -> dict[str, Tensor]:

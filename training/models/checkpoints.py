@@ -173,11 +173,12 @@ def save_detectron2(model: WholeImageModel, path: Path | str) -> None:
         torch.save({"model": renamed, "__author__": "divide-and-conquer", "matching_heuristics": False}, temporary)
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+def read_weights(path: Path, *, mapped: bool = False) -> tuple[dict[str, Tensor], list[str]]:
     """Tensors under the names of whoever wrote them, without what programs put before them.
 
     Args:
         path: As for :func:`load_weights`.
+        mapped: As for :func:`training.models.checkpoint_files.read_state`.
 
     Returns:
         The weights, and the names of what is no weight.
@@ -192,7 +193,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
                 require_supported(config)
             except CheckpointError as error:
                 raise CheckpointError(f"{path}: {error}") from error
-    state = read_state(path)
+    state = read_state(path, mapped=mapped)
     if all(name.startswith("module.") for name in state):  # left by DistributedDataParallel
         state = {name.removeprefix("module."): value for name, value in state.items()}
     if any(name.startswith(("model.sem_seg_head.", "model.backbone.")) for name in state):

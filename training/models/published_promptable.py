@@ -98,6 +98,23 @@ def published_names(called: Mapping[str, str]) -> NameMap:
     return NameMap(modules, [*pixel_parameters(), *parameters.items(), *fused.items()])
 
 
+def is_published(path: Path) -> bool:
+    """Whether a file is of the published promptable model, as far as the names of its weights tell.
+
+    What Mask2Former's files do not have: a fourth level of the pixel decoder, and a decoder within the predictor.
+
+    Args:
+        path: A file, a folder, or what does not exist.
+    """
+    if not path.is_file():
+        return False
+    try:
+        state, _ = read_weights(path, mapped=True)
+    except CheckpointError:
+        return False  # whoever reads the weights says what is wrong with the file
+    return any(name.startswith((f"{PIXEL_HEAD}.input_proj.3.", f"{_THEIRS}.decoder.")) for name in state)
+
+
 def load_published(
     model: PromptableModel, path: Path | str, *, called: Mapping[str, str], ignored: Sequence[str] = ()
 ) -> LoadReport:

@@ -78,6 +78,7 @@ def test_everything_that_was_found_is_on_the_page(photo: Path, tmp_path: Path) -
         "When 2026-11-21",
         "UnSAM+ (lightly supervised) 48.8 52.2",
         "ours 34.4 40.0 (38.5-41.5) 31.0 (29.5-32.5)",
+        "COCO all 50 1,234 12.5 20.0 (18.5-21.5) 40.0",
         "LVIS : 4,809 of 5,000 images are there. python datasets/prepare_lvis.py IN OUT",
         "COCO all 50 images Read recall. AR at 1,000 masks 40.0 (38.5-41.5)",
         "AR by budget 100 masks 20.0 1,000 masks 40.0",
@@ -130,11 +131,13 @@ def test_worst_and_best_are_in_order_and_look_is_asked_once_each(photo: Path, tm
 
 
 def test_clicks_have_a_page_too(tmp_path: Path) -> None:
-    read = words(page_of(suite(clicked()), tmp_path))
+    read = words(page_of(suite(clicked(unanswered=2)), tmp_path))
     for text in (
         "Evaluation of clicks store labels",
         "UnSAM 40.3 59.5",
         "ours 33.3 (32.0-34.5) 44.4 (43.0-45.5)",
+        "COCO panoptic all 40 321 33.3 (32.0-34.5) 44.4 (43.0-45.5) 7.5 (7.0-8.0) Mean IoU",
+        "2 images have no answer and count with ground truths that are not found.",
         "Max IoU 33.3 (32.0-34.5) Oracle IoU 44.4",
         "Clicks until IoU 80 % 7.5 At most 20 clicks.",
     ):

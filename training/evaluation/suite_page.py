@@ -39,7 +39,7 @@ Look = Callable[[SetReport, ImageSummary], tuple[AnnotatedImage, MaskSet | None]
 What it raises as ValueError or OSError is told in the place of the picture."""
 
 JPEG_QUALITY = 80
-_FIGURE = re.compile(r"([\d.,]*\d|-)[ ,]+(.+)")
+_FIGURE = re.compile(r"([\d.,]*\d|-),? (.+)")
 
 
 def write_suite_page(report: SuiteReport, output: str | Path, *, look: Look, when: str = "") -> None:

@@ -224,8 +224,9 @@ def notes_of(one: SetReport | PointSetReport) -> tuple[str, ...]:
 
 
 def _unanswered(one: SetReport | PointSetReport) -> str:
-    have = "image has" if one.unanswered == 1 else "images have"
-    return f"{one.unanswered:,} {have} no answer and count{'s' if one.unanswered == 1 else ''} as without masks."
+    have, count = ("image has", "counts") if one.unanswered == 1 else ("images have", "count")
+    as_what = "as without masks" if isinstance(one, SetReport) else "with ground truths that are not found"
+    return f"{one.unanswered:,} {have} no answer and {count} {as_what}."
 
 
 def _published_cell(one: SetReport) -> str:
@@ -278,8 +279,9 @@ def _overview_of_clicks(sets: Sequence[PointSetReport]) -> Table:
         headline = (_of(one.figures.max_iou), _of(one.figures.oracle_iou))
         counts = (clicks.get(threshold, UNKNOWN) for threshold in thresholds)
         rows.append((one.title, images, f"{one.figures.n_truths:,}", *headline, *counts))
-    note = "After one click, mean IoU in percent of the mask that is thought best, and of the best one; then the number"
-    return Table(columns, tuple(rows), notes=(f"{note} of clicks until an IoU. Intervals are of 95 %.",))
+    note = "Mean IoU in percent after one click: of the mask that is thought best, and of the best one"
+    of_clicks = "; NoC is the number of clicks until an IoU is reached" if thresholds else ""
+    return Table(columns, tuple(rows), notes=(f"{note}{of_clicks}. Intervals are of 95 %, over resampled images.",))
 
 
 def _of(figure: Figure) -> str:

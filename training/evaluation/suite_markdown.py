@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from training.evaluation.suite_comparison import comparison
 from training.evaluation.suite_report import PointSetReport, SetReport, Skipped, SuiteReport
 from training.evaluation.suite_tables import (
     Table,
-    comparison,
     facts,
     notes_of,
     overview,

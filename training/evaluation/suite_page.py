@@ -19,11 +19,11 @@ from dico.page_parts import jpeg_url, page_asset
 from training.evaluation import overlays
 from training.evaluation.markup import Markup, element, joined
 from training.evaluation.suite_bars import bar_cards
+from training.evaluation.suite_comparison import comparison
 from training.evaluation.suite_markdown import TITLES
 from training.evaluation.suite_report import ImageSummary, PointSetReport, SetReport, Skipped, SuiteReport
 from training.evaluation.suite_tables import (
     Table,
-    comparison,
     facts,
     headline,
     images_of,

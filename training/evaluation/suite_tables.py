@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dico.evaluation_report import BudgetFigures
-from training.evaluation import published
 from training.evaluation.point_report import Figure, PointReport
 from training.evaluation.suite_report import PointSetReport, SetReport, SuiteReport
 
@@ -88,34 +87,6 @@ def facts(report: SuiteReport, when: str = "") -> tuple[tuple[str, str], ...]:
     return tuple((word, what) for word, what in pairs.items() if what)
 
 
-def comparison(report: SuiteReport) -> Table | None:
-    """Ours beside what others publish; None when nothing was measured that they publish."""
-    if report.task == "point":
-        return _clicks_beside_published(report)
-    ours = {one.name: one for one in report.sets if isinstance(one, SetReport) and one.name in published.SETS}
-    if not ours:
-        return None
-    rows = [
-        (row.name, number(row.average), *(UNKNOWN if ar is None else number(ar) for ar in row.by_set))
-        for row in (*published.LABELS, *published.MODELS)
-    ]
-    average, why_none = _average(report, ours)
-    cells = (_published_cell(ours[name]) if name in ours else UNKNOWN for name in published.SETS)
-    rows.append(("ours", average, *cells))
-    parts = [f"{one.title} on {images_of(one)}" for one in ours.values() if one.is_subset]
-    whole = [one.title for one in ours.values() if not one.is_subset]
-    notes = [
-        "Published rows are figures of whole sets by other people's code, copied from their papers: preparation,"
-        " resizing and limits may differ from ours.",
-        *([f"Ours is measured on all images of {_listed(whole)}."] if whole else []),
-        *([f"Not comparable, as only a part was measured: {_listed(parts)}."] if parts else []),
-        *([f"No average of ours: {why_none}."] if why_none else []),
-        *(f"{one.title}: {_unanswered(one)}" for one in ours.values() if one.unanswered),
-    ]
-    columns = (f"AR at {published.BUDGET:,} masks", "average", *published.SET_TITLES)
-    return Table(columns, tuple(rows), frozenset({len(rows) - 1}), tuple(notes))
-
-
 def overview(report: SuiteReport) -> Table:
     """The headline figures of each data set, with 95 % intervals."""
     if report.task == "point":
@@ -131,7 +102,7 @@ def overview(report: SuiteReport) -> Table:
             images_of(one).removesuffix(" images"),
             f"{one.figures.n_truths:,}",
             number(one.figures.masks_per_image),
-            *(_recall(one, budget) for budget in budgets),
+            *(recall_at(one, budget) for budget in budgets),
             with_interval(largest(one).ap, largest(one).ap_interval),
             number(largest(one).ap50),
         )
@@ -150,7 +121,7 @@ def headline(one: SetReport | PointSetReport) -> tuple[tuple[str, str], ...]:
     """The few figures of a set that are looked at first, as pairs of a word and the figure."""
     figures = one.figures
     if isinstance(one, PointSetReport):
-        first = (("Max IoU", _of(one.figures.max_iou)), ("Oracle IoU", _of(one.figures.oracle_iou)))
+        first = (("Max IoU", of_figure(one.figures.max_iou)), ("Oracle IoU", of_figure(one.figures.oracle_iou)))
         return (*first, ("ground truths", f"{figures.n_truths:,}"))
     at = largest(one)
     return (
@@ -203,7 +174,9 @@ def clicks_table(figures: PointReport) -> Table | None:
     """How many clicks it takes; None when only one was made."""
     if not figures.clicks:
         return None
-    rows = tuple((f"{100 * at.threshold:g} %", _of(at.number), f"{number(at.reached.mean)} %") for at in figures.clicks)
+    rows = tuple(
+        (f"{100 * at.threshold:g} %", of_figure(at.number), f"{number(at.reached.mean)} %") for at in figures.clicks
+    )
     note = f"At most {figures.most_clicks} clicks; where the IoU is never reached, all of them count."
     return Table(("IoU to reach", "clicks", "ground truths that reach it"), rows, notes=(note,))
 
@@ -220,52 +193,20 @@ def tables_of(one: SetReport | PointSetReport) -> tuple[Table, ...]:
 def notes_of(one: SetReport | PointSetReport) -> tuple[str, ...]:
     """What has to be known to read the figures of a set: its own notes, and what did not go as it should."""
     part = f"Only a part was measured: {images_of(one)}, evenly spaced."
-    return (*([part] if one.is_subset else []), *([_unanswered(one)] if one.unanswered else []), *one.notes)
+    return (*([part] if one.is_subset else []), *([unanswered(one)] if one.unanswered else []), *one.notes)
 
 
-def _unanswered(one: SetReport | PointSetReport) -> str:
+def unanswered(one: SetReport | PointSetReport) -> str:
+    """How many images have no answer, and what that means, as a sentence."""
     have, count = ("image has", "counts") if one.unanswered == 1 else ("images have", "count")
     as_what = "as without masks" if isinstance(one, SetReport) else "with ground truths that are not found"
     return f"{one.unanswered:,} {have} no answer and {count} {as_what}."
 
 
-def _published_cell(one: SetReport) -> str:
-    cell = _recall(one, published.BUDGET)
-    return f"{cell}, {images_of(one)}" if one.is_subset and cell != UNKNOWN else cell
-
-
-def _recall(one: SetReport, budget: int) -> str:
+def recall_at(one: SetReport, budget: int) -> str:
+    """AR with its interval at one budget; "-" when that was not evaluated."""
     found = [at for at in one.figures.budgets if at.max_masks == budget]
     return with_interval(found[0].ar, found[0].ar_interval) if found else UNKNOWN
-
-
-def _average(report: SuiteReport, ours: dict[str, SetReport]) -> tuple[str, str]:
-    """The average over the seven sets, and when there is none, why."""
-    titles = dict(zip(published.SETS, published.SET_TITLES, strict=True))
-    missing = [titles[name] for name in published.SETS if name not in ours]
-    parts = [titles[name] for name in ours if ours[name].is_subset]
-    short = [titles[name] for name in ours if _recall(ours[name], published.BUDGET) == UNKNOWN]
-    reasons = [
-        *([f"{_listed(missing)} {_was(missing)} not evaluated"] if missing else []),
-        *([f"of {_listed(parts)} only a part was"] if parts else []),
-        *([f"{_listed(short)} {_was(short)} not evaluated at {published.BUDGET:,} masks"] if short else []),
-    ]
-    if reasons:
-        return UNKNOWN, "; ".join(reasons)
-    return number(sum(one.figures.at(published.BUDGET).ar for one in ours.values()) / len(ours)), ""
-
-
-def _clicks_beside_published(report: SuiteReport) -> Table | None:
-    ours = next((one for one in report.sets if one.name == published.POINT_SET), None)
-    if not isinstance(ours, PointSetReport):
-        return None
-    rows = [(row.name, number(row.max_iou), number(row.oracle_iou)) for row in published.CLICKS]
-    rows.append(("ours", _of(ours.figures.max_iou), _of(ours.figures.oracle_iou)))
-    notes = [
-        "Published rows are figures of whole COCO val2017 by other people's code, copied from their papers.",
-        f"Ours is measured on {images_of(ours)}" + (": not comparable." if ours.is_subset else "."),
-    ]
-    return Table((ours.title, "Max IoU", "Oracle IoU"), tuple(rows), frozenset({len(rows) - 1}), tuple(notes))
 
 
 def _overview_of_clicks(sets: Sequence[PointSetReport]) -> Table:
@@ -274,9 +215,9 @@ def _overview_of_clicks(sets: Sequence[PointSetReport]) -> Table:
     columns = ("data set", "images", "ground truths", "Max IoU", "Oracle IoU", *numbers)
     rows = []
     for one in sets:
-        clicks = {at.threshold: _of(at.number) for at in one.figures.clicks}
+        clicks = {at.threshold: of_figure(at.number) for at in one.figures.clicks}
         images = images_of(one).removesuffix(" images")
-        headline = (_of(one.figures.max_iou), _of(one.figures.oracle_iou))
+        headline = (of_figure(one.figures.max_iou), of_figure(one.figures.oracle_iou))
         counts = (clicks.get(threshold, UNKNOWN) for threshold in thresholds)
         rows.append((one.title, images, f"{one.figures.n_truths:,}", *headline, *counts))
     note = "Mean IoU in percent after one click: of the mask that is thought best, and of the best one"
@@ -284,15 +225,6 @@ def _overview_of_clicks(sets: Sequence[PointSetReport]) -> Table:
     return Table(columns, tuple(rows), notes=(f"{note}{of_clicks}. Intervals are of 95 %, over resampled images.",))
 
 
-def _of(figure: Figure) -> str:
+def of_figure(figure: Figure) -> str:
+    """A figure of clicks with its interval."""
     return with_interval(figure.mean, figure.interval)
-
-
-def _listed(names: Iterable[str]) -> str:
-    """The names as a list in a sentence."""
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def _was(names: Sequence[str]) -> str:
-    return "was" if len(names) == 1 else "were"

@@ -50,14 +50,16 @@ class Curve(NamedTuple):
 
     Attributes:
         counts_D: bool (D,): masks that are misses where no event says otherwise; the others count nowhere else.
+        mask_U: int64 (U,): masks with events, rising.
         first_T: int64 (T + 1,): where the events of each threshold begin in E, and E.
-        mask_E: int64 (E,): the mask of each event, rising for each threshold.
+        event_E: int64 (E,): the mask of each event, an index below U, rising for each threshold.
         is_hit_E: bool (E,): whether it is a hit, or a mask that counts at other thresholds and is ignored at this one.
     """
 
     counts_D: NDArray[np.bool_]
+    mask_U: NDArray[np.int64]
     first_T: NDArray[np.int64]
-    mask_E: NDArray[np.int64]
+    event_E: NDArray[np.int64]
     is_hit_E: NDArray[np.bool_]
 
 
@@ -140,7 +142,8 @@ def _curve(outcomes: Sequence[NDArray[np.int8]], places: Sequence[NDArray[np.int
     threshold_E, mask_E, is_hit_E = map(np.concatenate, (thresholds, masks, hits))
     in_order = np.lexsort((mask_E, threshold_E))
     first_T = np.searchsorted(threshold_E[in_order], np.arange(len(outcomes[0]) + 1))
-    return Curve(counts_D, first_T, mask_E[in_order], is_hit_E[in_order])
+    mask_U, event_E = np.unique(mask_E[in_order], return_inverse=True)
+    return Curve(counts_D, mask_U, first_T, event_E, is_hit_E[in_order])
 
 
 def bootstrap_intervals(
@@ -188,30 +191,32 @@ def _average_precision(
     n_truths: int,
     recalls_R: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    counted_D = np.empty(len(image_D), dtype=np.int64)  # the weight of this mask and all before it, where they count
-    weight = 0
-    for d in range(len(image_D)):
-        if curve.counts_D[d]:
-            weight += weight_I[image_D[d]]
-        counted_D[d] = weight
+    counts_U, weight_U = curve.counts_D[curve.mask_U], weight_I[image_D[curve.mask_U]]
+    counted_U = np.empty(
+        len(weight_U), dtype=np.int64
+    )  # the weight of this mask and all before it, of those that count
+    counted, d = 0, 0
+    for u in range(len(counted_U)):
+        while d <= curve.mask_U[u]:
+            counted += weight_I[image_D[d]] * curve.counts_D[d]
+            d += 1
+        counted_U[u] = counted
     mean_T = np.zeros(len(curve.first_T) - 1)
-    misses_E = np.empty(len(curve.mask_E), dtype=np.int64)  # misses up to this event
+    misses_E = np.empty(len(curve.event_E), dtype=np.int64)  # misses up to this event
     for t in range(len(mean_T)):
         first, last = curve.first_T[t], curve.first_T[t + 1]
         hits, no_misses = 0, 0
         for e in range(first, last):
-            d = curve.mask_E[e]
-            if curve.is_hit_E[e]:
-                hits += weight_I[image_D[d]]
-            if curve.counts_D[d]:
-                no_misses += weight_I[image_D[d]]
-            misses_E[e] = counted_D[d] - no_misses
+            u = curve.event_E[e]
+            hits += weight_U[u] * curve.is_hit_E[e]
+            no_misses += weight_U[u] * counts_U[u]
+            misses_E[e] = counted_U[u] - no_misses
         # From the worst mask to the best, the best precision at this recall or a higher one is a running maximum.
         best_precision, total, r = 0.0, 0.0, len(recalls_R) - 1
         while r >= 0 and recalls_R[r] > hits / n_truths:
             r -= 1  # never reached: precision 0
         for e in range(last - 1, first - 1, -1):
-            weight = weight_I[image_D[curve.mask_E[e]]]
+            weight = weight_U[curve.event_E[e]]
             if curve.is_hit_E[e] and weight > 0:
                 best_precision = max(best_precision, hits / (misses_E[e] + hits + EPSILON))
                 hits -= weight

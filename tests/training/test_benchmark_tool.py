@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -248,3 +250,12 @@ def test_parts_are_told_before_they_begin():
     told = []
     report = run_benchmark(settings(checkpoint="gone.pth"), ["inference"], tell=told.append)
     assert told == ["inference"] and list(report.failed) == ["inference"]
+
+
+def test_commands_of_the_page_can_be_parsed():
+    text = (REPOSITORY / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python tools/benchmark\.py (.*)$", text, re.MULTILINE)
+    assert len(commands) > 2
+    for command in commands:
+        args = TOOL["_parser"]().parse_intermixed_args(shlex.split(command))
+        load_train_config(args.config_file and REPOSITORY / args.config_file, args.overrides)

@@ -1,7 +1,8 @@
 """How well masks find ground truth: COCO's average recall and precision, blind to classes, at several mask budgets.
 
 The figures are those of pycocotools' ``COCOeval`` with ``useCats = 0`` (the tests compare them), computed image by
-image: of each image only the scores are kept, and what became of each mask. Ground truths with the id 0, which
+image: of each image only the scores are kept, and what became of each mask, some 50 bytes a mask within the largest
+budget. With the figures' own arrays 5,000 images of 1,000 masks take 0.5 GB. Ground truths with the id 0, which
 ``COCOeval`` takes for unmatched, and of categories that a file does not declare are counted here like any other.
 """
 
@@ -157,7 +158,7 @@ def match_image(masks: MaskSet, image: AnnotatedImage, *, max_det: int) -> Image
         The outcome of each mask, best first.
 
     Raises:
-        ValueError: when the masks are of another size than the image.
+        ValueError: when the masks are of another size than the image, or a mask or ground truth is a broken code.
     """
     if masks.size_hw != image.size_hw:
         raise ValueError(
@@ -166,8 +167,8 @@ def match_image(masks: MaskSet, image: AnnotatedImage, *, max_det: int) -> Image
         )
     best_first = best_masks(masks, max_det)
     score_D = masks.score[best_first].astype(np.float64)
-    of_masks = MaskRuns.of([masks.rles[d] for d in best_first], image.size_hw)
-    of_truths = MaskRuns.of(image.rles, image.size_hw)
+    of_masks = _runs([masks.rles[d] for d in best_first], image, "masks")
+    of_truths = _runs(image.rles, image, "ground truths")
     area_G, is_crowd_G = image.area_px, image.is_crowd
     pairs = overlapping_pairs(of_masks, of_truths, is_crowd_G, min_overlap=IOU_THRESHOLDS[0])
     matches = match(pairs, of_masks.area_N.astype(np.float64), area_G, is_crowd_G)
@@ -178,6 +179,13 @@ def match_image(masks: MaskSet, image: AnnotatedImage, *, max_det: int) -> Image
         finder_TG=matches.finder_TG,
         truths_A=(in_area_range(area_G) & ~is_crowd_G).sum(axis=1),
     )
+
+
+def _runs(rles: Sequence[bytes], image: AnnotatedImage, whose: str) -> MaskRuns:
+    try:
+        return MaskRuns.of(rles, image.size_hw)
+    except ValueError as error:
+        raise ValueError(f"{whose} of image {image.image_id} ({image.file_name}): {error}") from error
 
 
 def _figures(pooled: PooledOutcomes, max_det: int, *, resamples: int, seed: int) -> BudgetFigures:

@@ -220,6 +220,8 @@ def test_bad_predictions_are_refused(tmp_path: Path) -> None:
         evaluate_masks([(7, masks), (7, masks)], path)
     with pytest.raises(ValueError, match=r"7\.png.*resized or a rotated copy"):
         evaluate_masks([(7, MaskSet.empty((20, 20)))], path)
+    with pytest.raises(ValueError, match=r"masks of image 7 \(7\.png\): rle must cover the pixels.*got 1 pixels"):
+        evaluate_masks([(7, MaskSet.from_rles((40, 40), [b"1"]))], path)
     with pytest.raises(ValueError, match="max_dets"):
         evaluate_masks([], path, max_dets=(0, 10))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from dico.ground_truth import AnnotatedImage
 from dico.masks import MaskSet
+from dico.overlaps import MaskRuns
 from dico.rle import run_ends
 from training.evaluation.results_index import index_results
 
@@ -54,21 +55,33 @@ class ResultsAnswers:
         entries.sort(key=lambda entry: -entry[1]["score"])
         return MaskSet.from_rles(
             image.size_hw,
-            [self._code(start, entry, image) for start, entry in entries],
+            self._codes(entries, image),
             score=[entry["score"] for _, entry in entries],
             level=[_level(entry) for _, entry in entries],
         )
 
-    def _code(self, start: int, entry: Mapping[str, Any], image: AnnotatedImage) -> bytes:
+    def _codes(self, entries: Sequence[tuple[int, Mapping[str, Any]]], image: AnnotatedImage) -> list[bytes]:
+        codes = []
+        for start, entry in entries:
+            try:
+                codes += AnnotatedImage(image.image_id, image.file_name, image.size_hw, (entry,)).rles
+            except Exception as error:  # classes of pycocotools, too
+                raise self._damage(start, image, error) from error
         try:
-            (code,) = AnnotatedImage(image.image_id, image.file_name, image.size_hw, (entry,)).rles
-            run_ends(code, image.size_hw)
-        except Exception as error:  # classes of pycocotools, too
-            raise ValueError(
-                f"{self._index.path}: the mask of the entry at byte {start}, of image {image.image_id}, is damaged or"
-                f" of another size than its image, {image.size_hw} ({error}); mend or remove the entry"
-            ) from error
-        return code
+            MaskRuns.of(codes, image.size_hw)  # all at once; one by one takes longer
+        except ValueError:
+            for (start, _), code in zip(entries, codes, strict=True):
+                try:
+                    run_ends(code, image.size_hw)
+                except ValueError as error:
+                    raise self._damage(start, image, error) from error
+        return codes
+
+    def _damage(self, start: int, image: AnnotatedImage, error: Exception) -> ValueError:
+        return ValueError(
+            f"{self._index.path}: the mask of the entry at byte {start}, of image {image.image_id}, is damaged or of"
+            f" another size than its image, {image.size_hw} ({error}); mend or remove the entry"
+        )
 
 
 def _level(entry: Mapping[str, Any]) -> int:

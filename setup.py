@@ -42,14 +42,14 @@ setup(
     ],
     extras_require={
         "crf": CRF,
-        "demo": [*TRAIN, *DEMO],  # not in dev, see constraints.txt
+        "demo": [*TRAIN, *DEMO],
         "fast-eval": FAST_EVAL,
         "hf": HF,
         "parquet": EXPORT,
         "ray": RAY,
         "ray-train": [*TRAIN, *RAY_TRAIN],
         "train": TRAIN,
-        "dev": [*CRF, *FAST_EVAL, *HF, *EXPORT, *RAY, *RAY_TRAIN, *LINT, *TEST],
+        "dev": [*CRF, *DEMO, *FAST_EVAL, *HF, *EXPORT, *RAY, *RAY_TRAIN, *LINT, *TEST],
     },
     entry_points={"console_scripts": ["dico=dico.cli:main"]},
 )

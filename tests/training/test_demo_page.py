@@ -200,6 +200,7 @@ def test_what_is_no_image_or_too_large_is_refused(browser, open_photograph, addr
     tab.wait_for(f"{STATUS} == 'Click on a thing.'")
 
 
+@pytest.mark.slow
 def test_a_model_that_learned_finds_the_object_under_the_click(browser, open_photograph, serve, tmp_path):
     model = learn([nested(seed) for seed in range(4)], steps=100)
     config = TrainConfig(inference=InferenceConfig(short_side=128, long_side=128))

@@ -16,8 +16,8 @@ from training.config import EvaluationConfig, TrainConfig
 from training.data.catalog import locate, open_source
 from training.engine import comm
 from training.evaluation.base import Evaluator
-from training.evaluation.coco import CocoEvaluator, data_set_name
-from training.evaluation.point_iou import MOST_CLICKS, PointEvaluator
+from training.evaluation.coco import CocoEvaluator
+from training.evaluation.point_iou import PointEvaluator
 from training.models.checkpoints import AnyModel
 from training.models.promptable import PromptableModel
 from training.predictor import Predictor
@@ -45,28 +45,6 @@ def build_evaluators(config: TrainConfig) -> list[AnyEvaluator]:
             " set (see datasets/README.md)"
         )
     return evaluators
-
-
-def point_evaluator(
-    data_set: str, *, images_root: Path | None = None, images: int = 0, most_clicks: int = MOST_CLICKS
-) -> PointEvaluator:
-    """Clicks on a data set.
-
-    Args:
-        data_set: A path or a name, as for :func:`training.data.catalog.open_source`.
-        images_root: The folder of the images; None for where the data set has them.
-        images: As for :class:`PointEvaluator`.
-        most_clicks: Likewise.
-
-    Raises:
-        FileNotFoundError, KeyError, ValueError, TypeError: when the data set or an image of it is not there, or is not
-            what it is taken for.
-    """
-    found = locate(data_set)
-    is_file = found.annotations.is_file()
-    name = found.name or (data_set_name(found.annotations) if is_file else found.annotations.resolve().name)
-    source = open_source(data_set, images=images_root)
-    return PointEvaluator(source, images=images, most_clicks=most_clicks, name=name)
 
 
 def asker(model: AnyModel, config: TrainConfig, device: torch.device) -> Predictor | PromptPredictor:
@@ -113,13 +91,14 @@ def _of_all_masks(data_set: str, config: EvaluationConfig) -> AnyEvaluator:
             f"evaluation.data must name annotations in COCO's format, {data_set} is of format {found.format}"
         )
     return CocoEvaluator(
-        found.annotations, images_root=found.images, images=config.images, max_dets=config.max_dets, name=found.name
+        found.annotations, images_root=found.images, images=config.images, max_dets=config.max_dets, name=found.called
     )
 
 
 def _of_one_click(data_set: str, config: EvaluationConfig) -> AnyEvaluator:
     # How many clicks it takes would need up to twenty answers: tools/evaluate.py counts them.
-    return point_evaluator(data_set, images=config.images, most_clicks=1)
+    source, name = open_source(data_set), locate(data_set).called
+    return PointEvaluator(source, images=config.images, most_clicks=1, name=name)
 
 
 def _write(report: dict[str, Any], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What sources of data give: one image and its masks, neither of them read before it is asked for; where images lie."""
+"""What sources of data give: images and their masks, neither of them read before they are asked for; names, places."""
 
 from __future__ import annotations
 
@@ -65,3 +65,14 @@ def images_folder(annotations: Path, file_names: Sequence[str], *, also: Sequenc
     folders = (annotations.parent / "images", annotations.parent, annotations.parent.parent, *also)
     looked_for = [name for name in file_names[:_LOOK_AT] if name]
     return max(folders, key=lambda folder: sum((folder / name).is_file() for name in looked_for))
+
+
+def data_set_name(annotations: Path) -> str:
+    """What a data set is called when nobody names it: its folder, and the file when it is not ``annotations.json``.
+
+    Example:
+        >>> data_set_name(Path("coco/annotations.json")), data_set_name(Path("coco/val.json"))
+        ('coco', 'coco/val')
+    """
+    folder = annotations.resolve().parent.name
+    return folder if annotations.stem == "annotations" else f"{folder}/{annotations.stem}"

@@ -13,7 +13,8 @@ from tests.conftest import REPOSITORY
 from tests.training.annotated import write_annotated
 from tests.training.panoptic import write_panoptic
 from tests.training.test_objectives import TINY
-from training.evaluators import point_evaluator
+from training.data.catalog import open_source
+from training.evaluation.point_iou import PointEvaluator
 from training.prompt_predictor import PromptPredictor
 
 
@@ -75,7 +76,7 @@ def test_a_run_measures_one_click_and_can_be_measured_again(tmp_path, annotation
     assert f"Oracle IoU  {found[20]['drawn/oracle_iou']:5.1f}" in told and "NoC" not in told
     # The same as asking the checkpoint that the run has left.
     predictor = PromptPredictor.from_checkpoint(output / "model_final.pth")
-    evaluator = point_evaluator(str(annotations), images=3, most_clicks=1)
+    evaluator = PointEvaluator(open_source(str(annotations)), images=3, most_clicks=1, name="drawn")
     assert evaluator.report(evaluator.predictions(predictor)).scalars() == pytest.approx(
         {name: figure for name, figure in found[20].items() if name.startswith("drawn/")}
     )

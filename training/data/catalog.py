@@ -15,7 +15,7 @@ from dico.store.manifest import MANIFEST
 from training.data.coco_source import CocoSource
 from training.data.panoptic_source import PanopticSource, is_panoptic
 from training.data.sources import ConcatSource, Sa1bSource, StoreSource
-from training.records import Source
+from training.records import Source, data_set_name
 
 FORMATS = ("coco", "lvis", "panoptic", "sa1b", "store")
 """What annotations may be: a COCO json, an LVIS json, a json of COCO's panoptic annotations, a folder of SA-1B's jsons,
@@ -74,6 +74,14 @@ class Located:
     images: Path | None = None
     name: str | None = None
     description: DatasetDescription | None = None
+
+    @property
+    def called(self) -> str:
+        """What reports call it."""
+        if self.name is not None:
+            return self.name
+        path = self.annotations
+        return data_set_name(path) if path.is_file() else path.resolve().name
 
 
 @dataclass(frozen=True)

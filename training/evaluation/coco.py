@@ -14,7 +14,7 @@ from dico.masks import MaskSet
 from training.evaluation.base import Predict
 from training.evaluation.pixels import annotated_pixels
 from training.evaluation.report import CocoReport
-from training.records import images_folder
+from training.records import data_set_name, images_folder
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class CocoEvaluator:
             the one above, whichever has the images.
         images: Only so many images, evenly spaced; 0 takes all.
         max_dets: Mask budgets: the best so many masks of each image count.
-        name: What logs call it; None for what :func:`data_set_name` makes of the annotation file.
+        name: What logs call it; None for what :func:`training.records.data_set_name` makes of the annotations.
 
     Raises:
         FileNotFoundError: when there is no such annotation file, or an image of it is missing, with its name.
@@ -124,14 +124,3 @@ def evenly_spaced(images: Sequence[T], count: int) -> tuple[T, ...]:
     if count == 0 or count >= len(images):
         return tuple(images)
     return tuple(images[index * len(images) // count] for index in range(count))
-
-
-def data_set_name(annotations: Path) -> str:
-    """What a data set is called when nobody names it: its folder, and the file when it is not ``annotations.json``.
-
-    Example:
-        >>> data_set_name(Path("coco/annotations.json")), data_set_name(Path("coco/val.json"))
-        ('coco', 'coco/val')
-    """
-    folder = annotations.resolve().parent.name
-    return folder if annotations.stem == "annotations" else f"{folder}/{annotations.stem}"

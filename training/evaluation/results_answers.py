@@ -61,7 +61,7 @@ class ResultsAnswers:
         )
 
     def _codes(self, entries: Sequence[tuple[int, Mapping[str, Any]]], image: AnnotatedImage) -> list[bytes]:
-        codes = []
+        codes: list[bytes] = []
         for start, entry in entries:
             try:
                 codes += AnnotatedImage(image.image_id, image.file_name, image.size_hw, (entry,)).rles

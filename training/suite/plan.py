@@ -10,7 +10,6 @@ from typing import Any
 
 from dico.version import dico_version
 from training.data.catalog import DatasetDescription, Located, describe, expand_suites, locate, open_source
-from training.evaluation.coco import data_set_name
 from training.evaluation.journal import JournalError, require_resumable
 from training.evaluation.suite_report import Skipped, Task
 from training.suite.subjects import AbsentError, Clicks, Subject, digest_of
@@ -129,7 +128,7 @@ def _planned(asked_for: str, subject: Subject, options: SuiteOptions) -> Planned
         raise ValueError(
             f"all masks are measured against annotations in COCO's format, {asked_for} is of format {located.format}"
         )
-    name = _name(located)
+    name = located.called
     title = description.title if description is not None and description.title else name
     try:
         identity = subject.identity(name, options.task)
@@ -145,13 +144,6 @@ def _planned(asked_for: str, subject: Subject, options: SuiteOptions) -> Planned
         "subject": dict(identity),
     }
     return PlannedSet(name, asked_for, located, asked, options.output / name.replace("/", "_"))
-
-
-def _name(located: Located) -> str:
-    if located.name is not None:
-        return located.name
-    path = located.annotations
-    return data_set_name(path) if path.is_file() else path.resolve().name
 
 
 def _contents(located: Located, asked_for: str) -> str:

@@ -25,8 +25,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dico.ground_truth import file_name_of
 from dico.label_command import positive
-from training.data.coco_file import CocoFile, area_of, file_name_of
+from training.data.coco_file import CocoFile, area_of
 from training.data.coco_writer import coco_writer
 from training.data.preparation import require_count, require_files, run_converter
 

@@ -35,9 +35,10 @@ from typing import Any
 from pycocotools import mask as coco_rle
 from tqdm import tqdm
 
+from dico.ground_truth import file_name_of
 from dico.label_command import positive
 from training.data.annotations import code_of
-from training.data.coco_file import CocoFile, area_of, file_name_of
+from training.data.coco_file import CocoFile, area_of
 from training.data.coco_writer import CocoWriter, coco_writer
 from training.data.image_files import gather_images
 from training.data.preparation import require_count, require_files, run_converter

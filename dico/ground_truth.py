@@ -112,13 +112,26 @@ def load_annotations(path: str | Path) -> tuple[AnnotatedImage, ...]:
     return tuple(
         AnnotatedImage(
             image_id=image["id"],
-            file_name=image.get("file_name", ""),
+            file_name=file_name_of(image) if image.keys() & {"file_name", "coco_url"} else "",
             size_hw=(image["height"], image["width"]),
             # Of two equal overlaps the later wins, so the order matters: pycocotools goes category by category.
             annotations=tuple(sorted(by_image[image["id"]], key=lambda one: one.get("category_id", 0))),
         )
         for image in sorted(content["images"], key=lambda image: image["id"])
     )
+
+
+def file_name_of(image: Mapping[str, Any]) -> str:
+    """The path of an image of an annotation file, from the folder of the images.
+
+    Example:
+        >>> file_name_of({"coco_url": "http://images.cocodataset.org/train2017/000000391895.jpg"})
+        'train2017/000000391895.jpg'
+    """
+    if "file_name" in image:
+        return str(image["file_name"])
+    # LVIS takes images of two folders of COCO, which are named in the address.
+    return "/".join(PurePosixPath(str(image["coco_url"])).parts[-2:])
 
 
 def image_ids_of_paths(images: Sequence[AnnotatedImage], paths: Iterable[str]) -> dict[str, int]:

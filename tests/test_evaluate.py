@@ -279,3 +279,12 @@ def test_ambiguous_and_foreign_names_are_refused() -> None:
         image_ids_of_paths(annotated("a/1.jpg", "b/1.jpg"), ["1.jpg"])
     with pytest.raises(ValueError, match=r"name \['1\.jpg'\], the labels are of \['2\.jpg'\]"):
         image_ids_of_paths(annotated("1.jpg"), ["2.jpg"])
+
+
+def test_images_that_only_an_address_names(tmp_path: Path) -> None:
+    """As in LVIS, whose images are in two folders of COCO."""
+    path = tmp_path / "lvis.json"
+    sizes = {"height": 4, "width": 6}
+    images = [{"id": 1, "coco_url": "http://images.cocodataset.org/val2017/7.jpg", **sizes}, {"id": 2, **sizes}]
+    path.write_text(json.dumps({"images": images, "annotations": []}))
+    assert [image.file_name for image in load_annotations(path)] == ["val2017/7.jpg", ""]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from training.data.json_stream import decoded, elements, read_text, sections
@@ -95,16 +95,3 @@ def area_of(annotation: Mapping[str, Any]) -> dict[str, float]:
     """
     area = annotation.get("area")
     return {"area": area} if isinstance(area, int | float) and area > 0 else {}
-
-
-def file_name_of(image: Mapping[str, Any]) -> str:
-    """The path of an image of an annotation file, from the folder of the images.
-
-    Example:
-        >>> file_name_of({"coco_url": "http://images.cocodataset.org/train2017/000000391895.jpg"})
-        'train2017/000000391895.jpg'
-    """
-    if "file_name" in image:
-        return str(image["file_name"])
-    # LVIS takes images of two folders of COCO, which are named in the address.
-    return "/".join(PurePosixPath(str(image["coco_url"])).parts[-2:])

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dico.ground_truth import file_name_of
 from dico.masks import MaskSet
 from dico.store.entries import ImageEntries
 from training.data.annotations import fault_of, masks_of
-from training.data.coco_file import file_name_of
 from training.data.json_stream import decoded, elements, read_text, sections
 from training.data.lazy_source import LazySource
 from training.records import ImageRecord, images_folder

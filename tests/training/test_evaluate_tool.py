@@ -122,7 +122,7 @@ def write_many(folder, count):
 
 def test_an_evaluation_that_is_killed_and_interrupted_goes_on(tmp_path, evaluate):
     """Killed, resumed and interrupted, resumed: the report is that of one run, and no image was done twice."""
-    command = write_many(tmp_path / "many", 1500)
+    command = [*write_many(tmp_path / "many", 1500), "--max-dets", "10"]
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     assert evaluate([*command, "--output", str(whole), "--processes", "1"]) == 0
     assert 20 < report_in(whole)["sets"][0]["figures"]["budgets"][-1]["ar"] < 80
@@ -288,6 +288,12 @@ def test_a_bad_image_never_ends_the_others(tmp_path, annotations, checkpoint, ev
     assert [fault.partition(": ")[0] for fault in faults] == ["02.png", "01.png", "00.png"]
     assert "rle must be" in faults[0] and "has (60, 40) pixels" in faults[1] and "is not an image" in faults[2]
     assert len(of_set["worst"]) == 2  # of those that were answered
+    # What was not answered is tried again.
+    shutil.copy(annotations.parent / "images" / "04.png", annotations.parent / "images" / "00.png")
+    assert evaluate([*command, "--resume"]) == 1
+    assert report_in(tmp_path / "a")["sets"][0]["unanswered"] == 2
+    faults = (tmp_path / "a" / "drawn" / "unanswered.txt").read_text().splitlines()
+    assert [fault.partition(": ")[0] for fault in faults] == ["02.png", "01.png"]
 
 
 def test_a_damaged_results_file_is_told_with_its_entry(tmp_path, annotations, labels, evaluate, capsys):

@@ -243,3 +243,24 @@ def test_a_missing_image_is_found_before_any_work(tmp_path, source):
     with pytest.raises(FileNotFoundError, match=r"1 of 5 images of drawn are missing, such as .*03\.png"):
         PointEvaluator(source)
     assert len(PointEvaluator(source, images=1).records) == 1
+
+
+def test_ground_truth_that_cannot_be_read_is_left_out_and_other_faults_are_of_their_image(tmp_path, caplog):
+    write_annotated(tmp_path, 3)
+    records = list(CocoSource(tmp_path / "annotations.json"))
+
+    def damaged():
+        raise ValueError("image 98: the mask of annotation 7 is damaged")
+
+    class Tired(Knowing):
+        def set_image(self, image):
+            if image.shape[:2] == (60, 40):
+                raise RuntimeError("out of memory")
+            super().set_image(image)
+
+    evaluator = PointEvaluator(OneImage([replace(records[0], read_masks=damaged), *records[1:]]), most_clicks=2)
+    report = evaluator.report(evaluator.predictions(Tired(bright_labeler)))
+    assert report.n_images == 2 and report.n_unanswered == 1 and report.n_truths == 6
+    assert "annotation 7 is damaged: the image is left out" in caplog.text
+    assert "out of memory: its ground truths count as not found" in caplog.text
+    assert len(report.clicks) == 3  # of the image that was clicked; of the other, all were needed

@@ -65,16 +65,20 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "settings": {"config", "models"},
         "promptable_checkpoint": {"config", "models", "settings"},
         "pixel_prompts": {"boxes", "postprocess", "prompts"},
+        "close_up": {"pixel_prompts", "postprocess", "prompts"},
         "prompt_predictor": {
-            "config", "granularity", "models", "pixel_prompts", "postprocess", "predictor", "promptable_checkpoint",
-            "prompts",
+            "close_up", "config", "granularity", "models", "pixel_prompts", "postprocess", "predictor",
+            "promptable_checkpoint", "prompts",
         },
         "click_grid": {"config"},
         "automatic_masks": {"click_grid", "config", "postprocess", "prompt_predictor"},
         "trained": {
             "automatic_masks", "config", "models", "predictor", "prompt_predictor", "promptable_checkpoint", "settings"
         },
-        "demo": {"automatic_masks", "granularity", "postprocess", "prompt_predictor", "promptable_checkpoint"},
+        "demo": {
+            "automatic_masks", "granularity", "pixel_prompts", "postprocess", "prompt_predictor",
+            "promptable_checkpoint",
+        },
         "objectives": {"config", "samples", "prompts", "data", "engine", "models"},
         "fusion": {"config"},
         "rounds": {"fusion", "records"},

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from dico.config import SelectConfig
 from dico.image import Image, crop
-from dico.masks import MaskSet, encode_mask
+from dico.masks import MaskSet
 from dico.selection import drop_small, link_parents, suppress, top
 from dico.stopwatch import stage
 from training.click_grid import Crop, click_grid, crops_of
 from training.config import AutomaticConfig, InferenceConfig
-from training.postprocess.filters import distinct_boxes, inside_crop, without_small_regions
+from training.postprocess.filters import distinct_boxes, inside_crop, pasted, without_small_regions
 from training.postprocess.prompt_masks import predicted_ious, theta_of_area, trace_masks
 from training.prompt_predictor import PromptPredictor
 
@@ -104,7 +104,7 @@ class AutomaticMasks:
         masks = MaskSet.from_rles(crop_hw, rles, score=np.concatenate(scores), source=SOURCE)
         masks = masks[inside_crop(masks.boxes_xyxy, part.box_xyxy, size_hw, self._config.crop_edge_px)]
         masks = self._distinct(masks, masks.score)
-        return masks if crop_hw == size_hw else _pasted(masks, part.box_xyxy, size_hw)
+        return masks if crop_hw == size_hw else pasted(masks, part.box_xyxy, size_hw)
 
     def _distinct(self, masks: MaskSet, rank_N: NDArray[np.floating]) -> MaskSet:
         return masks[distinct_boxes(masks.boxes_xyxy, rank_N, self._config.max_box_iou)]
@@ -115,14 +115,3 @@ class AutomaticMasks:
             masks = suppress(masks, self._limits.max_iou)
         masks = link_parents(top(masks, self._limits.max_masks), SelectConfig.min_inside_parent)
         return masks.with_fields(level=masks.depth(), theta=theta_of_area(masks.area_px, masks.size_hw))
-
-
-def _pasted(masks: MaskSet, box_xyxy: tuple[int, int, int, int], size_hw: tuple[int, int]) -> MaskSet:
-    """Masks of a crop as masks of the image."""
-    x0, y0, x1, y1 = box_xyxy
-    rles = []
-    for mask_HW in masks.iter_decoded():
-        whole_HW = np.zeros(size_hw, dtype=bool)
-        whole_HW[y0:y1, x0:x1] = mask_HW
-        rles.append(encode_mask(whole_HW))
-    return masks.with_fields(size_hw=size_hw, rles=tuple(rles))

@@ -8,6 +8,7 @@ Axes: P prompts, K points of a prompt, 2 = x, y; 4 = left, top, right, bottom.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,46 @@ from training.postprocess.frame import Frame
 from training.prompts import BOX, NEGATIVE, PADDING, POINT, POSITIVE, Prompts
 
 _LABELS = {POSITIVE: "wanted", NEGATIVE: "not wanted", PADDING: "no point"}
+
+
+@dataclass(frozen=True, eq=False)
+class PixelPrompts:
+    """Prompts of one image, checked; :func:`checked` makes them.
+
+    Attributes:
+        points_PK2: float64 (P, K, 2): pixels, K is 0 where there are boxes alone.
+        labels_PK: int64 (P, K): 1 for a point that is wanted, 0 for one that is not, -1 for no point.
+        boxes_P4: float64 (P, 4), half-open; None for none.
+    """
+
+    points_PK2: NDArray[np.float64]
+    labels_PK: NDArray[np.int64]
+    boxes_P4: NDArray[np.float64] | None
+
+    def __len__(self) -> int:
+        return len(self.points_PK2)
+
+
+def checked(
+    size_hw: tuple[int, int],
+    points_PK2: ArrayLike | None = None,
+    labels_PK: ArrayLike | None = None,
+    boxes_P4: ArrayLike | None = None,
+) -> PixelPrompts:
+    """Prompts of an image of so many pixels; arguments and errors as for :func:`prompts_of`."""
+    if points_PK2 is None and boxes_P4 is None:
+        raise ValueError("points or a box must be given, got neither")
+    boxes = None if boxes_P4 is None else _checked_boxes(np.asarray(boxes_P4, dtype=np.float64), size_hw)
+    if points_PK2 is None:
+        if labels_PK is not None:
+            raise ValueError("labels must come with points, got labels alone")
+        points_PK2 = np.zeros((0 if boxes is None else len(boxes), 0, 2))
+    points, labels = _checked_points(np.asarray(points_PK2, dtype=np.float64), labels_PK, size_hw)
+    if boxes is not None and len(boxes) != len(points):
+        raise ValueError(f"boxes must be one for each of the {len(points)} prompts of the points, got {len(boxes)}")
+    if boxes is None:
+        _require_wanted(labels)
+    return PixelPrompts(points, labels, boxes)
 
 
 def prompts_of(
@@ -51,16 +92,12 @@ def prompts_of(
         >>> asked.boxes_BP4.tolist(), asked.points_BPK2.tolist()
         ([[[0.4375, 0.0625, 0.09375, 0.09375]]], [[[[0.4375, 0.0625]]]])
     """
-    if points_PK2 is None and boxes_P4 is None:
-        raise ValueError("points or a box must be given, got neither")
-    boxes = None if boxes_P4 is None else _checked_boxes(np.asarray(boxes_P4, dtype=np.float64), frame.original_hw)
-    if points_PK2 is None:
-        if labels_PK is not None:
-            raise ValueError("labels must come with points, got labels alone")
-        points_PK2 = np.zeros((0 if boxes is None else len(boxes), 0, 2))
-    points, labels = _checked_points(np.asarray(points_PK2, dtype=np.float64), labels_PK, frame.original_hw)
-    if boxes is not None and len(boxes) != len(points):
-        raise ValueError(f"boxes must be one for each of the {len(points)} prompts of the points, got {len(boxes)}")
+    return network_prompts(frame, checked(frame.original_hw, points_PK2, labels_PK, boxes_P4), click_px=click_px)
+
+
+def network_prompts(frame: Frame, prompts: PixelPrompts, *, click_px: float) -> Prompts:
+    """Prompts in pixels as a network is asked them; arguments as for :func:`prompts_of`."""
+    points, labels, boxes = prompts.points_PK2, prompts.labels_PK, prompts.boxes_P4
     # A pixel's number is where it begins; its middle is half a pixel on.
     places_PK2 = frame.shares(points + 0.5)
     places_PK2[labels == PADDING] = 0
@@ -81,15 +118,18 @@ def _around_clicks(
 ) -> torch.Tensor:
     """A small square around the first point of each prompt that is wanted."""
     wanted_PK = labels_PK == POSITIVE
-    without = np.flatnonzero(~wanted_PK.any(axis=1)) if wanted_PK.size else np.arange(len(wanted_PK))
-    if len(without):
-        raise ValueError(
-            f"every prompt must have a box or a point that is wanted (label {POSITIVE}), prompt {without[0]} has none"
-        )
     first_P2 = places_PK2[np.arange(len(places_PK2)), wanted_PK.argmax(axis=1) if wanted_PK.size else 0]
     side_2 = np.divide(click_px, frame.padded_hw[::-1])
     sides_P2 = np.tile(side_2, (len(first_P2), 1))
     return torch.from_numpy(np.concatenate((first_P2, sides_P2), axis=1).astype(np.float32))
+
+
+def _require_wanted(labels_PK: NDArray[np.int64]) -> None:
+    without = np.flatnonzero(~(labels_PK == POSITIVE).any(axis=1))
+    if len(without):
+        raise ValueError(
+            f"every prompt must have a box or a point that is wanted (label {POSITIVE}), prompt {without[0]} has none"
+        )
 
 
 def _checked_points(

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from dico.image import Image
+from dico.image import Image, crop
 from dico.masks import MaskSet
+from training.close_up import distinct_of_views, seen_in, windows_of
 from training.config import InferenceConfig, PromptConfig
 from training.granularity import Granularity, chosen
 from training.models.promptable import ImageFeatures, PromptableModel
-from training.pixel_prompts import prompts_of
+from training.pixel_prompts import PixelPrompts, checked, network_prompts, prompts_of
+from training.postprocess.filters import inside_crop, pasted
 from training.postprocess.frame import Frame
 from training.postprocess.prompt_masks import logits_of_prompt, masks_of_prompts
 from training.predictor import asked, network_input, threads_beside
@@ -42,10 +44,12 @@ class SeenImage:
     """An image that was embedded; may be kept, and asked through the predictor that embedded it.
 
     Attributes:
+        image: uint8 (H, W, 3), RGB.
         features: What prompts are answered from.
         frame: The sizes of the image.
     """
 
+    image: Image
     features: ImageFeatures
     frame: Frame
 
@@ -128,7 +132,8 @@ class PromptPredictor:
             raise ValueError(f"image must have the shape (H, W, 3), RGB, got {image.shape}")
         images_B3HW, frame = network_input(image, self._config)
         with asked(self._model, self._device, self._config):
-            return SeenImage(self._model.embed(images_B3HW.to(self._device), [frame.unpadded_hw]), frame)
+            features = self._model.embed(images_B3HW.to(self._device), [frame.unpadded_hw])
+        return SeenImage(image, features, frame)
 
     def set_image(self, image: Image | SeenImage) -> None:
         """Makes an image the one that is asked.
@@ -168,7 +173,7 @@ class PromptPredictor:
             granularity: Gives one mask alone: a whole number for its place by area, from 0, the part; or a fraction
                 from 0.0 to 1.0; see :func:`training.granularity.chosen`. None for all masks.
             order: ``area``, from part to whole, or ``iou``, the most certain first.
-            return_logits: Give logits, above 0 where a mask is, in place of masks.
+            return_logits: Give logits, above 0 where a mask is, in place of masks; with ``inference.zooms=[1]`` alone.
 
         Returns:
             bool (G, H, W), or float32 logits; and float32 (G,): the IoU that each mask is expected to have with what is
@@ -220,24 +225,20 @@ class PromptPredictor:
         """
         if order not in ORDERS:
             raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
-        height, width = self.image.frame.original_hw
-        prompts = self.prompts(self.image, points, labels, boxes)
-        P = prompts.kind_BP.shape[1]
-        levels = _each(granularity, P)
+        seen = self.image
+        prompts = checked(seen.frame.original_hw, points, labels, boxes)
+        levels = _each(granularity, len(prompts))
+        logits = self._logits(seen, prompts) if return_logits else None
         found: list[NDArray[Any]] = []
         ious: list[NDArray[np.float32]] = []
-        for output in self.outputs(self.image, prompts):
-            answers = masks_of_prompts(output, self.image.frame, threads=self.threads)
-            for p, masks in enumerate(answers):
-                given_G = _given(masks, levels[len(ious)] if levels else None, order)
-                ious.append(masks.score[given_G])
-                if return_logits:
-                    found.append(logits_of_prompt(output, self.image.frame, p)[given_G])
-                else:
-                    found.append(masks[given_G].decode())
+        for p, masks in enumerate(self.answers(seen, prompts)):
+            given_G = _given(masks, levels[p] if levels else None, order)
+            ious.append(masks.score[given_G])
+            found.append(masks[given_G].decode() if logits is None else next(logits)[given_G])
         if not found:
             G = 1 if levels is not None else self._model.config.masks_per_prompt
-            return np.zeros((0, G, height, width), np.float32 if return_logits else bool), np.zeros((0, G), np.float32)
+            shape = (0, G, *seen.frame.original_hw)
+            return np.zeros(shape, np.float32 if return_logits else bool), np.zeros((0, G), np.float32)
         return np.stack(found), np.stack(ious)
 
     def masks(
@@ -251,14 +252,51 @@ class PromptPredictor:
             boxes: Likewise.
 
         Yields:
-            As :func:`training.postprocess.prompt_masks.masks_of_prompts` does.
+            As :meth:`answers` does.
 
         Raises:
             RuntimeError, ValueError: as for :meth:`predict`.
         """
-        seen = self.image
-        for output in self.outputs(seen, self.prompts(seen, points, labels, boxes)):
+        yield from self.answers(self.image, checked(self.image.frame.original_hw, points, labels, boxes))
+
+    def answers(self, seen: SeenImage, prompts: PixelPrompts) -> Iterator[MaskSet]:
+        """The masks that each of several prompts may mean, from the whole image and from windows around the prompt.
+
+        Args:
+            seen: The image.
+            prompts: What is asked of it.
+
+        Yields:
+            As many masks of each prompt as the model gives, by rising area, as
+            :func:`training.postprocess.prompt_masks.masks_of_prompts` does; with several ``inference.zooms``, those
+            that :func:`training.close_up.distinct_of_views` chooses.
+
+        Raises:
+            ValueError: when predicted IoUs are not finite.
+        """
+        size_hw = seen.frame.original_hw
+        windows = windows_of(prompts, size_hw, self._config.zooms)
+        if not windows:
+            yield from self._of_view(seen, prompts)
+            return
+        views = [[masks] for masks in self._of_view(seen, prompts)]
+        for window, of_window in windows.items():
+            part = self.embed(crop(seen.image, window))
+            for p, masks in zip(of_window, self._of_view(part, seen_in(window, prompts, of_window)), strict=True):
+                whole = masks[(masks.area_px > 0) & inside_crop(masks.boxes_xyxy, window, size_hw, 0)]
+                views[p].append(pasted(whole, window, size_hw))
+        yield from map(distinct_of_views, views)
+
+    def _of_view(self, seen: SeenImage, prompts: PixelPrompts) -> Iterator[MaskSet]:
+        for output in self.outputs(seen, network_prompts(seen.frame, prompts, click_px=self._click_px)):
             yield from masks_of_prompts(output, seen.frame, threads=self.threads)
+
+    def _logits(self, seen: SeenImage, prompts: PixelPrompts) -> Iterator[NDArray[np.float32]]:
+        if self._config.zooms != (1,):
+            raise ValueError(f"return_logits needs inference.zooms=[1], got {list(self._config.zooms)}")
+        for output in self.outputs(seen, network_prompts(seen.frame, prompts, click_px=self._click_px)):
+            for p in range(output.ious_LBPQ.shape[2]):
+                yield logits_of_prompt(output, seen.frame, p)
 
     def outputs(self, seen: SeenImage, prompts: Prompts) -> Iterator[PromptOutput]:
         """What the model says to prompts of an image, some at a time, in order.

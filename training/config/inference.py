@@ -17,6 +17,11 @@ class InferenceConfig:
     """An image is resized so that its shorter side has so many pixels,"""
     long_side: int = 2048
     """or fewer, so that its longer side has at most so many."""
+    zooms: tuple[int, ...] = (1,)
+    """A click or a box is answered from the whole image, 1, and from windows around it whose sides are so many times
+    smaller; of all their masks, distinct ones of all sizes are given. For networks of a low resolution; each number
+    costs another look at the image. (Whole-image models are not asked so, and automatic masks have
+    ``automatic.crop_layers``.)"""
     max_masks: int = 1000
     """At most so many masks an image, the best first."""
     min_score: float = 0.0
@@ -34,6 +39,8 @@ class InferenceConfig:
             require(getattr(self, name) >= 1, f"inference.{name}", "at least 1", getattr(self, name))
         rule = f"at least inference.short_side={self.short_side}"
         require(self.long_side >= self.short_side, "inference.long_side", rule, self.long_side)
+        rising = self.zooms[:1] == (1,) and all(a < b for a, b in zip(self.zooms, self.zooms[1:], strict=False))
+        require(rising, "inference.zooms", "1, then rising whole numbers", self.zooms)
         for name in ("min_score", "max_iou"):
             require(0 <= getattr(self, name) <= 1, f"inference.{name}", "within [0, 1]", getattr(self, name))
         require_choice("inference.precision", self.precision, PRECISIONS)

@@ -19,7 +19,7 @@ from dico.masks import MaskSet
 from training.automatic_masks import AutomaticMasks
 from training.demo.clicks import Click, Use, box_of, is_answerable, points_of
 from training.granularity import chosen
-from training.postprocess.prompt_masks import masks_of_prompts
+from training.pixel_prompts import checked
 from training.prompt_predictor import PromptPredictor, SeenImage
 from training.promptable_checkpoint import load_promptable
 
@@ -153,14 +153,13 @@ class Segmenter:
             return replace(session, clicks=clicks, answer=None)
         points, labels = points_of(clicks)
         box = box_of(clicks)
-        prompts = self._predictor.prompts(
-            session.seen,
+        prompts = checked(
+            session.size_hw,
             np.array([points], dtype=np.float64).reshape(1, -1, 2),
             np.array([labels], dtype=np.int64).reshape(1, -1),
             None if box is None else [box],
         )
-        (output,) = self._predictor.outputs(session.seen, prompts)
-        (masks,) = masks_of_prompts(output, session.seen.frame, threads=self._predictor.threads)
+        (masks,) = self._predictor.answers(session.seen, prompts)
         answer = Answer(masks, False, 0, 0.0).picked(_most_certain(masks))
         return replace(session, clicks=clicks, answer=answer)
 

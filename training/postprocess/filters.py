@@ -1,4 +1,5 @@
-"""Which of many masks of an image are kept, and what of a mask is: boxes that overlap, pieces and holes that are small.
+"""Which of many masks of an image are kept, and what of a mask is: boxes that overlap, crops that cut masks off and
+those of a crop in its image, pieces and holes that are small.
 
 Axes: N masks or boxes, H W pixels; 4 = left, top, right, bottom.
 """
@@ -71,6 +72,23 @@ def inside_crop(
     within_4 = np.array([x0 > 0, y0 > 0, x1 < size_hw[1], y1 < size_hw[0]])
     kept: NDArray[np.bool_] = ~((to_border_N4 <= edge_px) & within_4).any(axis=1)
     return kept
+
+
+def pasted(masks: MaskSet, crop_xyxy: Sequence[int], size_hw: tuple[int, int]) -> MaskSet:
+    """Masks of a crop as masks of its image.
+
+    Args:
+        masks: Of the crop's size.
+        crop_xyxy: The crop, half-open.
+        size_hw: Of the image.
+    """
+    x0, y0, x1, y1 = crop_xyxy
+    rles = []
+    for mask_HW in masks.iter_decoded():
+        whole_HW = np.zeros(size_hw, dtype=bool)
+        whole_HW[y0:y1, x0:x1] = mask_HW
+        rles.append(encode_mask(whole_HW))
+    return masks.with_fields(size_hw=size_hw, rles=tuple(rles))
 
 
 def without_small_regions(masks: MaskSet, min_region_px: int) -> tuple[MaskSet, NDArray[np.bool_]]:

@@ -1,0 +1,131 @@
+"""Windows around prompts: where they lie, what is asked in them, and which of their masks are given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dico.masks import MaskSet
+from tests.conftest import draw
+from training.close_up import MAX_IOU, distinct_of_views, seen_in, windows_of
+from training.config import InferenceConfig, PromptableConfig
+from training.models.promptable import PromptableModel
+from training.pixel_prompts import checked
+from training.prompt_predictor import PromptPredictor
+
+SIZE_HW = (60, 80)
+ZOOMED = InferenceConfig(short_side=64, long_side=96, zooms=(1, 2, 4))
+
+
+def rectangles(*boxes, score=None):
+    masks_NHW = np.zeros((len(boxes), *SIZE_HW), dtype=bool)
+    for mask_HW, (x0, y0, x1, y1) in zip(masks_NHW, boxes, strict=True):
+        mask_HW[y0:y1, x0:x1] = True
+    return MaskSet.from_arrays(masks_NHW, score=score)
+
+
+def predictor(config, seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = PromptableModel(PromptableConfig(backbone="tiny", width=32, encoder_layers=1, decoder_layers=1))
+    asked = PromptPredictor(model, config)
+    asked.set_image(draw(1, SIZE_HW))
+    return asked
+
+
+def test_windows_hold_the_prompt_and_lie_in_the_image():
+    rng = np.random.default_rng(0)
+    clicks = rng.integers(0, SIZE_HW[::-1], (50, 1, 2))
+    windows = windows_of(checked(SIZE_HW, clicks), SIZE_HW, (1, 2, 4))
+    assert sorted(p for of_window in windows.values() for p in of_window) == sorted([*range(50), *range(50)])
+    assert {(x1 - x0, y1 - y0) for x0, y0, x1, y1 in windows} == {(40, 30), (20, 15)}
+    for (x0, y0, x1, y1), of_window in windows.items():
+        assert 0 <= x0 < x1 <= 80 and 0 <= y0 < y1 <= 60
+        x_P, y_P = clicks[of_window, 0].T
+        assert (x0 <= x_P).all() and (x_P < x1).all() and (y0 <= y_P).all() and (y_P < y1).all()
+
+
+def test_prompts_near_one_another_share_a_window():
+    windows = windows_of(checked(SIZE_HW, [[[40, 30]], [[42, 31]]]), SIZE_HW, (1, 2))
+    assert list(windows.values()) == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "points", "zooms"),
+    [
+        ([[10, 10, 20, 17]], None, [2, 4]),
+        ([[10, 10, 21, 17]], None, [2]),  # more than half of a window of 20 pixels
+        ([[0, 0, 80, 60]], None, []),
+        (None, [[[10, 10], [29, 10]]], [2]),  # two points that are wanted
+        (None, [[[10, 10], [10, 40]]], []),
+    ],
+)
+def test_a_prompt_too_large_for_a_window_has_none(boxes, points, zooms):
+    windows = windows_of(checked(SIZE_HW, points, None, boxes), SIZE_HW, (1, 2, 4))
+    assert sorted(80 // (x1 - x0) for x0, _, x1, _ in windows) == zooms
+
+
+def test_a_point_that_is_not_wanted_makes_no_window_larger_and_is_dropped_outside():
+    prompts = checked(SIZE_HW, [[[12, 10], [70, 50], [14, 12]]], [[1, 0, 0]])
+    (window,) = windows_of(prompts, SIZE_HW, (1, 4))
+    seen = seen_in(window, prompts, [0])
+    assert seen.labels_PK.tolist() == [[1, -1, 0]]
+    assert seen.points_PK2[0, 0].tolist() == [12 - window[0], 10 - window[1]]
+
+
+def test_boxes_are_those_of_the_window():
+    prompts = checked(SIZE_HW, None, None, [[10, 10, 20, 17], [50, 40, 60, 45]])
+    assert seen_in((40, 30, 80, 60), prompts, [1]).boxes_P4.tolist() == [[10, 10, 20, 15]]
+
+
+def test_masks_of_all_views_are_distinct_and_lead_from_part_to_whole():
+    whole = rectangles((0, 0, 80, 60), (0, 0, 80, 58), (0, 0, 40, 30), score=[0.5, 0.9, 0.4])
+    near = rectangles((10, 10, 12, 12), (0, 0, 40, 29), (20, 20, 28, 28), score=[0.1, 0.8, 0.1])
+    found = distinct_of_views([whole, near])
+    # Near-copies lost against the surer ones; of what was left, areas at even ratios.
+    assert found.area_px.tolist() == [4, 64, 80 * 58]
+    assert found.level.tolist() == [2, 1, 0]
+    assert (found.iou() - np.eye(3)).max() <= MAX_IOU
+
+
+def test_where_too_few_are_distinct_the_surest_others_are_given():
+    whole = rectangles((0, 0, 80, 60), (0, 0, 80, 59), (0, 0, 0, 0), score=[0.5, 0.9, 0.4])
+    found = distinct_of_views([whole, rectangles((0, 0, 80, 57), score=[0.8])])
+    assert found.area_px.tolist() == [80 * 57, 80 * 59, 80 * 60]
+    assert distinct_of_views([whole]).area_px.tolist() == [0, 80 * 59, 80 * 60]
+
+
+def test_the_answer_to_a_prompt_does_not_depend_on_others():
+    asked = predictor(ZOOMED)
+    points, labels = [[[10, 10], [50, 20]], [[70, 50], [-1, -1]], [[41, 33], [40, 30]]], [[1, 0], [1, -1], [1, 1]]
+    masks_PGHW, iou_PG = asked.predict_batch(points, labels)
+    for p in range(3):
+        known = [k for k in range(2) if labels[p][k] >= 0]
+        alone_GHW, alone_G = asked.predict(points=[points[p][k] for k in known], labels=[labels[p][k] for k in known])
+        np.testing.assert_allclose(iou_PG[p], alone_G, atol=1e-5)
+        assert (masks_PGHW[p] != alone_GHW).mean() < 1e-3  # a pixel on a border may round to the other side
+
+
+def test_masks_of_windows_come_in_the_frame_of_the_image_unless_cut_off(monkeypatch):
+    def corner_and_all(output, frame, *, threads):
+        height, width = frame.original_hw
+        masks_NHW = np.zeros((3, height, width), dtype=bool)
+        masks_NHW[1, 1:3, 1 : width // 4], masks_NHW[2] = True, True  # and an empty one
+        yield MaskSet.from_arrays(masks_NHW, score=[0.1, 0.2, 0.9])
+
+    monkeypatch.setattr("training.prompt_predictor.masks_of_prompts", corner_and_all)
+    (masks,) = predictor(ZOOMED).masks([[[30, 30]]])
+    # The corner of the window from (20, 24) to (40, 39), and two of the image; what fills a window is cut off by it.
+    assert masks.boxes_xyxy.tolist() == [[21, 25, 25, 27], [1, 1, 20, 3], [0, 0, 80, 60]]
+
+
+def test_logits_are_those_of_the_whole_image_alone():
+    with pytest.raises(ValueError, match=r"return_logits needs inference\.zooms=\[1\], got \[1, 2, 4\]"):
+        predictor(ZOOMED).predict(points=[[3, 3]], return_logits=True)
+
+
+@pytest.mark.parametrize("zooms", [(), (2,), (1, 1), (1, 4, 2)])
+def test_zooms_begin_with_the_whole_image_and_rise(zooms):
+    with pytest.raises(ValueError, match=r"inference\.zooms must be 1, then rising whole numbers"):
+        InferenceConfig(zooms=zooms)

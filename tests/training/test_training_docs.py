@@ -13,12 +13,14 @@ from tests.conftest import REPOSITORY
 from training.config import InferenceConfig, TrainConfig, load_train_config
 from training.engine.resume import MAY_CHANGE
 
-TEXT, PROMPTABLE = (
-    (REPOSITORY / "docs" / page).read_text(encoding="utf-8") for page in ("training.md", "promptable.md")
+TEXT, PROMPTABLE, EVALUATION = (
+    (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
+    for page in ("training.md", "promptable.md", "evaluation.md")
 )
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 TINY = "configs/training/whole_image_tiny.yaml"
-COMMANDS = sorted(set(re.findall(r"^python (tools/\S+) (.*)$", f"{TEXT}\n{PROMPTABLE}\n{README}", re.MULTILINE)))
+PAGES = "\n".join((TEXT, PROMPTABLE, EVALUATION, README))
+COMMANDS = sorted(set(re.findall(r"^ *python (tools/\S+) (.*)$", PAGES, re.MULTILINE)))
 TYPED = [(tool, rest) for tool, rest in COMMANDS if tool not in ("tools/make_demo.py", "tools/make_figure.py")]
 
 

@@ -55,5 +55,5 @@ def device_of_command(name: str, num_workers: int) -> torch.device:
     """
     kind = device_type(name)
     if num_workers > 1 and kind != "cpu":
-        raise ValueError(f"--num-workers is for --device cpu, as processes would share the {kind} device")
+        raise ValueError(f"several processes are for --device cpu, as they would share the {kind} device")
     return choose_device(name)

@@ -322,6 +322,7 @@ def test_a_damaged_results_file_is_told_with_its_entry(tmp_path, annotations, la
         (["--model", "nowhere.pth", "--max-dets", "0"], "must be a whole number of at least 1"),
         (["--model", "nowhere.pth", "--device", "gpu"], "device must be auto, cpu, cuda or mps, got 'gpu'"),
         (["--model", "nowhere.pth", "--device", ABSENT], f"device={ABSENT} is not to be had here"),
+        (["--model", "nowhere.pth", "--processes", "2", "--device", "cuda"], "several processes are for --device cpu"),
         (["--predictions", ".", "--task", "point"], "--task point needs a --model that can be clicked"),
         (["--store", ".", "--task", "point", "--verify"], "--verify compares average recall and precision"),
     ],

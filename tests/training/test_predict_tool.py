@@ -91,7 +91,7 @@ def test_a_mended_image(tmp_path, checkpoint, images, predict):
         ({"more": ["optim.lr=1"]}, "a setting must be of the section inference"),
         ({"more": ["--config-file", "nowhere.yaml"]}, "nowhere.yaml: No such file"),
         ({"more": ["--num-workers", "0"]}, "must be a whole number of at least 1"),
-        ({"more": ["--num-workers", "2", "--device", "cuda"]}, "--num-workers is for --device cpu"),
+        ({"more": ["--num-workers", "2", "--device", "cuda"]}, "several processes are for --device cpu"),
     ],
 )
 def test_wrong_usage_leaves_nothing(tmp_path, checkpoint, images, predict, capsys, change, complaint):

@@ -149,7 +149,7 @@ def test_masks_of_another_size_than_the_image_are_a_failure_of_that_image(tmp_pa
         (["round", "{checkpoint}", "{labels}", "{output}", "optim.lr=1"], "must be of the section inference"),
         (["round", "{checkpoint}", "{labels}", "{output}", "--min-score", "70"], "min_score"),
         (["round", "{checkpoint}", "{labels}", "{output}", "--max-iou", "2"], "max_iou must be within [0, 1], got 2"),
-        (["round", "{checkpoint}", "{labels}", "{output}", "--num-workers=2", "--device=mps"], "is for --device cpu"),
+        (["round", "{checkpoint}", "{labels}", "{output}", "--num-workers=2", "--device=mps"], "are for --device cpu"),
         (["human", "nowhere.json", "{labels}", "{output}"], "nowhere.json: No such file"),
         (["human", "{annotations}", "{labels}", "{output}", "--max-iou", "2"], "max_iou must be within [0, 1]"),
         (["human", "{annotations}", "{labels}", "{output}", "--device", "cpu"], "unrecognized arguments"),

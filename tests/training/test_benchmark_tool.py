@@ -20,7 +20,7 @@ from tests.training.asked import write_promptable
 from training.benchmarking.clicks import promptable_model
 from training.benchmarking.drawing import draw_scene, write_scenes
 from training.benchmarking.figures import Figure, of_times
-from training.benchmarking.inference import whole_image_predictor
+from training.benchmarking.inference import whole_image_model
 from training.benchmarking.machine import Load, this_machine
 from training.benchmarking.report import BenchmarkReport, compared, markdown, read_report
 from training.benchmarking.run import in_own_process, measure, run_benchmark
@@ -95,11 +95,9 @@ def test_a_checkpoint_takes_the_place_of_the_network_of_its_kind(tmp_path):
     whole = tmp_path / "whole.pth"
     torch.save({"model": WholeImageModel(config.model).state_dict(), "config": to_plain(config)}, whole)
     prompted = write_promptable(tmp_path / "prompted.pth")
-    image, device = np.zeros((40, 60, 3), np.uint8), torch.device("cpu")
 
     def queries(checkpoint):
-        predictor = whole_image_predictor(settings(checkpoint=str(checkpoint)), device)
-        return predictor.output(image)[0].class_logits_LBQ2.shape[2]
+        return whole_image_model(settings(checkpoint=str(checkpoint)))[0].config.queries
 
     assert (queries(whole), queries(prompted)) == (7, load_train_config(TOOL["WHOLE_IMAGE"]).model.queries)
     widths = [promptable_model(settings(checkpoint=str(path)))[1].promptable.width for path in (whole, prompted)]

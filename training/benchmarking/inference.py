@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dico.stopwatch import stopwatch
 from training.benchmarking.clock import peak_gb, timed, with_peak
@@ -12,6 +14,7 @@ from training.benchmarking.drawing import draw_scene
 from training.benchmarking.figures import GIGABYTES, Figure, of_times
 from training.benchmarking.settings import BenchmarkSettings
 from training.build import new_model
+from training.config import InferenceConfig
 from training.device import choose_device
 from training.models.checkpoints import load_model
 from training.predictor import Predictor
@@ -31,9 +34,11 @@ def measure_inference(settings: BenchmarkSettings) -> list[Figure]:
         CheckpointError, FileNotFoundError, KeyError, ValueError, TypeError: when the network cannot be made.
     """
     device = choose_device(settings.device)
-    predictor = whole_image_predictor(settings, device)
+    model, inference = whole_image_model(settings)
+    predictor = Predictor(model, inference, device=device)
     image, _ = draw_scene(settings.size_hw, settings.shapes, seed=0)
-    predictor(image[:64, :64])  # what the first use costs
+    # What the first use costs, on few pixels: memory that was used once and freed would be used again, uncounted.
+    Predictor(model, replace(inference, short_side=64, long_side=64), device=device)(image[:48, :48])
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before_gb = torch.cuda.memory_allocated(device) / 1e9
@@ -60,16 +65,15 @@ def measure_inference(settings: BenchmarkSettings) -> list[Figure]:
     return figures
 
 
-def whole_image_predictor(settings: BenchmarkSettings, device: torch.device) -> Predictor:
-    """A trained whole-image network where one is given, else the configured one with random weights.
+def whole_image_model(settings: BenchmarkSettings) -> tuple[nn.Module, InferenceConfig]:
+    """The trained whole-image network that is given, or the configured one with random weights; and how it is asked.
 
     Args:
         settings: Which.
-        device: Where it computes.
     """
     config = settings.config_of(settings.whole_image_config)
     if settings.checkpoint:
         trained = settings_of(Path(settings.checkpoint))
         if trained.task == config.task:
-            return Predictor(load_model(settings.checkpoint), trained.inference, device=device)
-    return Predictor(new_model(config), config.inference, device=device)
+            return load_model(settings.checkpoint), trained.inference
+    return new_model(config), config.inference

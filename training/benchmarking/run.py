@@ -40,7 +40,7 @@ def run_benchmark(settings: BenchmarkSettings, parts: Sequence[str], *, tell: Ca
         tell(part)
         try:
             figures += in_own_process(part, settings)
-        except (OSError, ValueError, TypeError, LookupError, ImportError, RuntimeError) as error:
+        except Exception as error:  # whatever it is, it is this part's failure and not the end of the others
             failed[part] = f"{type(error).__name__}: {error}".splitlines()[0]
     return BenchmarkReport(this_machine(), settings.described(), Load(start, load_average()), tuple(figures), failed)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+import tools.demo as demo
 from dico.config_loading import to_plain
 from tests.conftest import draw
 from tests.training.asked import INFERENCE, small_model, write_promptable
@@ -63,3 +64,11 @@ def test_without_a_checkpoint_the_one_in_weights_is_served(tmp_path):
     save_recorded(model.state_dict(), to_plain(config), tmp_path / "weights" / "promptable_small.safetensors")
     with served(tmp_path, "automatic.min_iou=0.5", tool=tool) as (_, address), urllib.request.urlopen(address) as page:
         assert b"Segment with a click" in page.read()
+
+
+def test_without_any_checkpoint_the_command_that_makes_one_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "WEIGHTS", tmp_path)
+    assert demo.main(["automatic.min_iou=0.5", "--no-browser"]) == 2
+    said = capsys.readouterr().err
+    assert "tools/train_net.py --config-file configs/training/promptable_tiny.yaml" in said
+    assert "then python tools/demo.py clicks/model_final.pth" in said

@@ -46,10 +46,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dico.label_command import positive
-from training.data.ade20k import Picture, challenge_names, read_challenge, read_full
-from training.data.coco_writer import coco_writer
-from training.data.image_files import gather_images, image_size_hw
-from training.data.preparation import listed, require_count, run_converter
+from training.data.conversion.ade20k import Picture, challenge_names, read_challenge, read_full
+from training.data.conversion.coco_writer import coco_writer
+from training.data.conversion.image_files import gather_images, image_size_hw
+from training.data.conversion.preparation import listed, require_count, run_converter
 
 EXPECTED = 2_000
 LEAST_AGREEMENT = 0.5  # were the categories of objects in another order, hardly a pixel would agree

@@ -35,10 +35,10 @@ from tqdm import tqdm
 
 from dico.ground_truth import file_name_of
 from dico.label_command import positive
-from training.data.coco_file import CocoFile
-from training.data.coco_writer import CocoWriter, coco_writer
-from training.data.image_files import gather_images, image_size_hw
-from training.data.preparation import listed, require_count, run_converter
+from training.data.conversion.coco_file import CocoFile
+from training.data.conversion.coco_writer import CocoWriter, coco_writer
+from training.data.conversion.image_files import gather_images, image_size_hw
+from training.data.conversion.preparation import listed, require_count, run_converter
 
 EXPECTED = 1_314
 LONGEST_PX = 1_333

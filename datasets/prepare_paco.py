@@ -27,9 +27,9 @@ from tqdm import tqdm
 
 from dico.ground_truth import file_name_of
 from dico.label_command import positive
-from training.data.coco_file import CocoFile, area_of
-from training.data.coco_writer import coco_writer
-from training.data.preparation import require_count, require_files, run_converter
+from training.data.conversion.coco_file import CocoFile, area_of
+from training.data.conversion.coco_writer import coco_writer
+from training.data.conversion.preparation import require_count, require_files, run_converter
 
 IMAGES = 2_410
 PUBLISHED = {"object": 10_794, "part": 20_945}

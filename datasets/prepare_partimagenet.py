@@ -38,10 +38,10 @@ from tqdm import tqdm
 from dico.ground_truth import file_name_of
 from dico.label_command import positive
 from training.data.annotations import code_of
-from training.data.coco_file import CocoFile, area_of
-from training.data.coco_writer import CocoWriter, coco_writer
-from training.data.image_files import gather_images
-from training.data.preparation import require_count, require_files, run_converter
+from training.data.conversion.coco_file import CocoFile, area_of
+from training.data.conversion.coco_writer import CocoWriter, coco_writer
+from training.data.conversion.image_files import gather_images
+from training.data.conversion.preparation import require_count, require_files, run_converter
 
 IMAGES = 2_956
 JSONS = ("val.json", "annotations/val.json", "annotations/val/val.json", "val/val.json")

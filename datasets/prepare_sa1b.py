@@ -35,12 +35,12 @@ from tqdm import tqdm
 
 from dico.atomic import atomic_file
 from dico.label_command import positive
-from training.data.coco_file import area_of
-from training.data.coco_writer import coco_writer
-from training.data.image_files import image_size_hw
-from training.data.preparation import run_converter
-from training.data.sa1b_archives import RELEASE_IDS, archives_of, read_ids, released_files
-from training.data.seeded_draw import draw
+from training.data.conversion.coco_file import area_of
+from training.data.conversion.coco_writer import coco_writer
+from training.data.conversion.image_files import image_size_hw
+from training.data.conversion.preparation import run_converter
+from training.data.conversion.sa1b_archives import RELEASE_IDS, archives_of, read_ids, released_files
+from training.data.conversion.seeded_draw import draw
 
 LIST = Path(__file__).with_name("sa1b_1000.txt")
 IMAGES = 1_000

@@ -8,7 +8,7 @@ from pycocotools.coco import COCO
 
 from dico.masks import encode_mask
 from training.data.catalog import open_source
-from training.data.coco_writer import coco_writer
+from training.data.conversion.coco_writer import coco_writer
 
 BOX_HW = np.zeros((8, 10), dtype=bool)
 BOX_HW[2:5, 3:9] = True

@@ -5,8 +5,8 @@ from PIL.ExifTags import Base
 
 from dico.image import load_image
 from tests.training.converters import write_image
-from training.data import image_files
-from training.data.image_files import gather_images, image_size_hw
+from training.data.conversion import image_files
+from training.data.conversion.image_files import gather_images, image_size_hw
 
 
 @pytest.mark.parametrize("orientation", [None, 1, 3, 5, 6, 7, 8])

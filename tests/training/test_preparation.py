@@ -1,6 +1,6 @@
 import pytest
 
-from training.data.preparation import listed, require_count, require_files, run_converter
+from training.data.conversion.preparation import listed, require_count, require_files, run_converter
 
 
 def test_what_is_missing_is_listed_but_not_all_of_it(tmp_path):

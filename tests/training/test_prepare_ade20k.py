@@ -8,8 +8,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from tests.training.converters import box_mask, converter, mask_of, read, write_image
-from training.data.ade20k import STUFF, THINGS
 from training.data.catalog import open_source
+from training.data.conversion.ade20k import STUFF, THINGS
 
 ade20k = converter("prepare_ade20k")
 SIZE_HW = (20, 30)

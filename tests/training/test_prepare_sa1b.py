@@ -13,8 +13,8 @@ import pytest
 from tests.conftest import draw as draw_image
 from tests.training.converters import box_mask, code, converter, mask_of, read
 from training.data.catalog import describe, open_source
-from training.data.sa1b_archives import archives_of, read_ids, released_files
-from training.data.seeded_draw import draw, rank_of
+from training.data.conversion.sa1b_archives import archives_of, read_ids, released_files
+from training.data.conversion.seeded_draw import draw, rank_of
 
 sa1b = converter("prepare_sa1b")
 IDS = (11, 25, 11_190, 223_750)

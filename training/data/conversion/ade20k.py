@@ -37,7 +37,7 @@ class Segment:
     Attributes:
         category: Number of its category in the release.
         code: Compressed run-length code.
-        fields: What else is written of it, as in :meth:`training.data.coco_writer.CocoWriter.add_annotation`.
+        fields: What else is written of it, as in :meth:`CocoWriter.add_annotation` of ``coco_writer``.
     """
 
     category: int

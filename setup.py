@@ -26,7 +26,7 @@ setup(
     packages=find_packages(include=["dico", "dico.*", "training", "training.*"]),
     package_data={
         "dico": ["py.typed", "gallery_assets/*"],
-        "training": ["py.typed", "demo/page.css", "evaluation/suite_page.css"],
+        "training": ["py.typed", "demo/page.css", "evaluation/pages/page.css"],
     },
     install_requires=[
         "numba>=0.60",

@@ -34,7 +34,7 @@ from pathlib import Path
 
 from dico.cli import WRONG_USAGE, message_of
 from dico.label_command import DONE, INTERRUPTED, SOME_FAILED, positive
-from training.evaluation.processes import WorkerError
+from training.evaluation.running.processes import WorkerError
 from training.evaluation.suite_report import SuiteReport
 from training.suite.evaluate import evaluate_suite
 from training.suite.masks import VerificationError

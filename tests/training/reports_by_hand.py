@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dico.evaluation_report import BudgetFigures, EvalReport
+from training.evaluation.pages.published import SET_TITLES, SETS
 from training.evaluation.point_report import Clicks, Figure, PointReport
-from training.evaluation.published import SET_TITLES, SETS
 from training.evaluation.suite_report import (
     ImageSummary,
     KindFigure,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from dico.precision import ImageOutcome
-from training.evaluation.image_result import ImageResult
-from training.evaluation.journal import JournalError, ResultJournal, require_resumable
 from training.evaluation.point_report import PointOutcome
-from training.evaluation.point_result import PointResult
+from training.evaluation.running.image_result import ImageResult
+from training.evaluation.running.journal import JournalError, ResultJournal, require_resumable
+from training.evaluation.running.point_result import PointResult
 
 ASKED = {"data_set": "a", "subject": {"sha256": "1"}}
 

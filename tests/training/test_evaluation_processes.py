@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from tests.waiting import wait_for
-from training.evaluation.processes import WorkerError, results_of
+from training.evaluation.running.processes import WorkerError, results_of
 
 
 class Squares:

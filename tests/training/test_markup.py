@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluation.markup import Markup, element, joined
+from training.evaluation.pages.markup import Markup, element, joined
 
 
 class Reader(HTMLParser):

@@ -10,7 +10,16 @@ import pytest
 from dico.ground_truth import AnnotatedImage
 from dico.image import Image
 from dico.masks import MaskSet
-from training.evaluation.overlays import COLOURS, CROWD, FOUND, MISSED, OUTLINE_COLOUR, VIEW_SIDE, Overlay, overlay
+from training.evaluation.pages.overlays import (
+    COLOURS,
+    CROWD,
+    FOUND,
+    MISSED,
+    OUTLINE_COLOUR,
+    VIEW_SIDE,
+    Overlay,
+    overlay,
+)
 
 SIZE_HW = (60, 100)
 LEFT, RIGHT, MIDDLE = (slice(10, 50), slice(5, 35)), (slice(10, 50), slice(65, 95)), (slice(20, 40), slice(42, 58))

@@ -18,7 +18,7 @@ from training.config import InferenceConfig
 from training.data.coco_source import CocoSource
 from training.data.sources import StoreSource
 from training.evaluation.point_iou import PointEvaluator
-from training.evaluation.point_work import of_labels
+from training.evaluation.running.point_work import of_labels
 from training.prompt_predictor import PromptPredictor
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from training.evaluation import published
-from training.evaluation.published import CLICKS, LABELS, MODELS, PublishedRecall
+from training.evaluation.pages import published
+from training.evaluation.pages.published import CLICKS, LABELS, MODELS, PublishedRecall
 
 
 @pytest.mark.parametrize("row", MODELS, ids=lambda row: row.name)

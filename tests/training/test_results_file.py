@@ -10,9 +10,9 @@ from pycocotools import mask as coco_rle
 
 from dico.ground_truth import AnnotatedImage
 from dico.masks import MaskSet
-from training.evaluation import results_index
-from training.evaluation.results_answers import ResultsAnswers
-from training.evaluation.results_index import index_results
+from training.evaluation.answers import results_index
+from training.evaluation.answers.results import ResultsAnswers
+from training.evaluation.answers.results_index import index_results
 
 SIZE_HW = (20, 30)
 

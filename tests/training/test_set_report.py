@@ -11,7 +11,7 @@ from dico.ground_truth import AnnotatedImage
 from dico.masks import MaskSet
 from dico.matching import IOU_THRESHOLDS
 from tests.reference.average_recall import Picture, average_recall
-from training.evaluation.mask_work import MakeMaskWork, MaskTask
+from training.evaluation.running.mask_work import MakeMaskWork, MaskTask
 from training.evaluation.set_report import SHOWN_IMAGES, SetFacts, set_report
 from training.evaluation.suite_report import SuiteReport
 from training.suite.masks import VerificationError, _verified

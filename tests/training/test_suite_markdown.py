@@ -8,10 +8,10 @@ import math
 import pytest
 
 from tests.training.reports_by_hand import SKIPPED, budget, clicked, full_set, set_report, seven_sets, suite
-from training.evaluation.published import SET_TITLES
-from training.evaluation.suite_markdown import suite_markdown
+from training.evaluation.pages.markdown import suite_markdown
+from training.evaluation.pages.published import SET_TITLES
+from training.evaluation.pages.tables import with_interval
 from training.evaluation.suite_report import SetReport, SuiteReport
-from training.evaluation.suite_tables import with_interval
 
 
 def table(text: str, first: str) -> list[list[str]]:

@@ -19,7 +19,7 @@ from dico.masks import MaskSet
 from tests.browser import BROWSERS, Browser, find_browser, started
 from tests.conftest import draw
 from tests.training.reports_by_hand import SKIPPED, clicked, full_set, set_report, seven_sets, suite
-from training.evaluation.suite_page import Look, write_suite_page
+from training.evaluation.pages.page import Look, write_suite_page
 from training.evaluation.suite_report import ImageSummary, KindFigure, SetReport, SuiteReport
 
 HOSTILE = "<!--</style></title><script>document.title='broken'</script> & \"q\" onerror='x'.png".replace("/", "\\")

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dico.store import MaskStore
 from training.evaluation.coco import evenly_spaced
 from training.evaluation.point_report import PointOutcome, PointReport, report_of
-from training.evaluation.point_result import PointResult
-from training.evaluation.point_work import AskClickable, AskLabels, Clickable, LabelsOfStore, PointWork
+from training.evaluation.running.point_result import PointResult
+from training.evaluation.running.point_work import AskClickable, AskLabels, Clickable, LabelsOfStore, PointWork
 from training.records import ImageRecord, Source
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class PointEvaluator:
         yield from self._outcomes(PointWork(ask), rank, world_size)
 
     def predictions_of_labels(self, store: MaskStore, *, rank: int = 0, world_size: int = 1) -> Iterator[PointOutcome]:
-        """What labels give to one click: see :class:`training.evaluation.point_work.AskLabels`.
+        """What labels give to one click: see :class:`training.evaluation.running.point_work.AskLabels`.
 
         Args:
             store: The labels; images are found in it by file name.

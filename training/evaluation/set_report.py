@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dico.evaluate import CONFIDENCE, report_of
 from dico.matching import IOU_THRESHOLDS
 from dico.precision import bootstrap_intervals
-from training.evaluation.image_result import ImageResult
+from training.evaluation.running.image_result import ImageResult
 from training.evaluation.suite_report import ImageSummary, KindFigure, LevelFigure, SetReport
 
 SHOWN_IMAGES = 8

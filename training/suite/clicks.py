@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from training.data.catalog import open_source
-from training.evaluation.journal import ResultJournal
 from training.evaluation.point_iou import PointEvaluator
-from training.evaluation.point_result import PointResult
-from training.evaluation.point_work import MakePointWork, PointTask
-from training.evaluation.run_set import run_set
+from training.evaluation.running.journal import ResultJournal
+from training.evaluation.running.point_result import PointResult
+from training.evaluation.running.point_work import MakePointWork, PointTask
+from training.evaluation.running.run_set import run_set
 from training.evaluation.suite_report import PointSetReport, Skipped
 from training.suite.faults import shortage, write_faults
 from training.suite.plan import PlannedSet, SuiteOptions
@@ -23,7 +23,7 @@ def measure_clicks(planned: PlannedSet, subject: Subject, options: SuiteOptions)
         options: How.
 
     Raises:
-        training.evaluation.processes.WorkerError: when a process died.
+        training.evaluation.running.processes.WorkerError: when a process died.
     """
     try:
         source = open_source(planned.asked_for)

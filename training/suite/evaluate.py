@@ -12,8 +12,8 @@ from dico.atomic import atomic_file
 from dico.ground_truth import AnnotatedImage
 from dico.masks import MaskSet
 from dico.version import dico_version
-from training.evaluation.suite_markdown import suite_markdown
-from training.evaluation.suite_page import write_suite_page
+from training.evaluation.pages.markdown import suite_markdown
+from training.evaluation.pages.page import write_suite_page
 from training.evaluation.suite_report import ImageSummary, PointSetReport, SetReport, Skipped, SuiteReport
 from training.suite.clicks import measure_clicks
 from training.suite.masks import MeasuredMasks, measure_masks
@@ -36,7 +36,7 @@ def evaluate_suite(names: Sequence[str], subject: Subject, options: SuiteOptions
     Raises:
         FileNotFoundError, KeyError, TypeError, ValueError: as :func:`training.suite.plan.planned` does, and when all
             data sets are skipped.
-        training.evaluation.processes.WorkerError: when a process died.
+        training.evaluation.running.processes.WorkerError: when a process died.
         training.suite.masks.VerificationError: when stock tools find other figures.
     """
     sets = planned(names, subject, options)

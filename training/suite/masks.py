@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from dico.ground_truth import AnnotatedImage, load_annotations
 from dico.masks import MaskSet
 from dico.stock_coco import stock_figures
-from training.evaluation.answers import Answers
+from training.evaluation.answers.base import Answers
 from training.evaluation.coco import evenly_spaced
-from training.evaluation.image_result import ImageResult
-from training.evaluation.journal import ResultJournal
-from training.evaluation.mask_work import MakeMaskWork, MaskTask
-from training.evaluation.run_set import run_set
+from training.evaluation.running.image_result import ImageResult
+from training.evaluation.running.journal import ResultJournal
+from training.evaluation.running.mask_work import MakeMaskWork, MaskTask
+from training.evaluation.running.run_set import run_set
 from training.evaluation.set_report import SetFacts, set_report
 from training.evaluation.suite_report import SetReport, Skipped
 from training.records import images_folder
@@ -56,7 +56,7 @@ def measure_masks(planned: PlannedSet, subject: Subject, options: SuiteOptions) 
         options: How.
 
     Raises:
-        training.evaluation.processes.WorkerError: when a process died.
+        training.evaluation.running.processes.WorkerError: when a process died.
         VerificationError: when figures are to be verified, and stock tools find other ones.
     """
     try:

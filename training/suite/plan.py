@@ -10,7 +10,7 @@ from typing import Any
 
 from dico.version import dico_version
 from training.data.catalog import DatasetDescription, Located, describe, expand_suites, locate, open_source
-from training.evaluation.journal import JournalError, require_resumable
+from training.evaluation.running.journal import JournalError, require_resumable
 from training.evaluation.suite_report import Skipped, Task
 from training.suite.subjects import AbsentError, Clicks, Subject, digest_of
 

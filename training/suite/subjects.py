@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dico.ground_truth import AnnotatedImage
 from dico.store import MaskStore
 from dico.store.manifest import MANIFEST
-from training.evaluation.answers import Answers, ModelAnswers, StoreAnswers
+from training.evaluation.answers.base import Answers
+from training.evaluation.answers.model import ModelAnswers
+from training.evaluation.answers.results import ResultsAnswers
+from training.evaluation.answers.store import StoreAnswers
 from training.evaluation.point_iou import MOST_CLICKS, THRESHOLDS
-from training.evaluation.point_work import Ask, AskClickable, AskLabels, LabelsOfStore
-from training.evaluation.results_answers import ResultsAnswers
+from training.evaluation.running.point_work import Ask, AskClickable, AskLabels, LabelsOfStore
 from training.records import ImageRecord
 
 if TYPE_CHECKING:

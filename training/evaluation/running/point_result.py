@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from training.evaluation.packing import pack, unpack
 from training.evaluation.point_report import PointOutcome
+from training.evaluation.running.packing import pack, unpack
 
 _OF_OUTCOME = ("max_iou_G", "oracle_iou_G", "clicks_TG")
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from training.evaluation.markup import Markup, element
+from training.evaluation.pages.markup import Markup, element
+from training.evaluation.pages.tables import largest, number
 from training.evaluation.suite_report import PointSetReport, SetReport
-from training.evaluation.suite_tables import largest, number
 
 NO_INTERVAL = (math.nan, math.nan)
 

@@ -16,13 +16,12 @@ from dico.ground_truth import AnnotatedImage
 from dico.image import load_image
 from dico.masks import MaskSet
 from dico.page_parts import jpeg_url, page_asset
-from training.evaluation import overlays
-from training.evaluation.markup import Markup, element, joined
-from training.evaluation.suite_bars import bar_cards
-from training.evaluation.suite_comparison import comparison
-from training.evaluation.suite_markdown import TITLES
-from training.evaluation.suite_report import ImageSummary, PointSetReport, SetReport, Skipped, SuiteReport
-from training.evaluation.suite_tables import (
+from training.evaluation.pages import overlays
+from training.evaluation.pages.bars import bar_cards
+from training.evaluation.pages.comparison import comparison
+from training.evaluation.pages.markdown import TITLES
+from training.evaluation.pages.markup import Markup, element, joined
+from training.evaluation.pages.tables import (
     Table,
     facts,
     headline,
@@ -32,6 +31,7 @@ from training.evaluation.suite_tables import (
     overview,
     tables_of,
 )
+from training.evaluation.suite_report import ImageSummary, PointSetReport, SetReport, Skipped, SuiteReport
 
 Look = Callable[[SetReport, ImageSummary], tuple[AnnotatedImage, MaskSet | None]]
 """Gives the ground truth of an image of a data set, and its masks once more; None when there is no answer.
@@ -60,7 +60,7 @@ def write_suite_page(report: SuiteReport, output: str | Path, *, look: Look, whe
 
 def _page(report: SuiteReport, look: Look, when: str) -> Iterator[str]:
     title = TITLES[report.task]
-    style = page_asset("shared.css") + resources.files(__package__).joinpath("suite_page.css").read_text("utf-8")
+    style = page_asset("shared.css") + resources.files(__package__).joinpath("page.css").read_text("utf-8")
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield '<meta name="color-scheme" content="light dark">\n'

@@ -1,41 +1,16 @@
-"""What gives the images of a data set their masks, so that they can be measured: a store, a model.
-
-Results files are in ``results_answers``.
-"""
+"""The masks of a store, found by the file names of a data set's images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from dico.ground_truth import AnnotatedImage, image_ids_of_paths
 from dico.masks import MaskSet
 from dico.store import MaskStore
 from dico.store.row_reader import RowReader
-from training.evaluation.base import Predict
-from training.evaluation.pixels import annotated_pixels
 
 _CACHE_BYTES = 64 << 20  # of each process; images are asked for in about the order that they are stored in
-
-
-class Answers(Protocol):
-    """Gives images their masks. Pickled when several processes ask."""
-
-    def masks(self, image: AnnotatedImage, path: Path | None) -> MaskSet | None:
-        """The masks of one image.
-
-        Args:
-            image: As its data set describes it; its annotations are not looked at.
-            path: Where it lies; None when nobody knows.
-
-        Returns:
-            Its masks; None when nothing is known of this image.
-
-        Raises:
-            ValueError: when the image, or what is known of it, cannot be read; the message names it and the remedy.
-        """
-        ...
 
 
 class StoreAnswers:
@@ -63,20 +38,3 @@ class StoreAnswers:
         """The stored masks; None when there are none of this image, or it has failed."""
         place = self._places.get(image.image_id)
         return None if place is None else self._rows.row(place).masks
-
-
-class ModelAnswers:
-    """The masks that a model predicts, at the moment of being asked.
-
-    Args:
-        predict: The model.
-    """
-
-    def __init__(self, predict: Predict) -> None:
-        self._predict = predict
-
-    def masks(self, image: AnnotatedImage, path: Path | None) -> MaskSet | None:
-        """The predicted masks."""
-        if path is None:
-            raise ValueError(f"image {image.image_id} has no file_name in the annotations, so it cannot be looked at")
-        return self._predict(annotated_pixels(path, image.size_hw))

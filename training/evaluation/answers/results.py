@@ -13,7 +13,7 @@ from dico.ground_truth import AnnotatedImage
 from dico.masks import MaskSet
 from dico.overlaps import MaskRuns
 from dico.rle import run_ends
-from training.evaluation.results_index import index_results
+from training.evaluation.answers.results_index import index_results
 
 log = logging.getLogger(__name__)
 

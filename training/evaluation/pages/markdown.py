@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from training.evaluation.suite_comparison import comparison
-from training.evaluation.suite_report import PointSetReport, SetReport, Skipped, SuiteReport
-from training.evaluation.suite_tables import (
+from training.evaluation.pages.comparison import comparison
+from training.evaluation.pages.tables import (
     Table,
     facts,
     notes_of,
     overview,
     tables_of,
 )
+from training.evaluation.suite_report import PointSetReport, SetReport, Skipped, SuiteReport
 
 TITLES = {"whole-image": "Whole-image evaluation", "point": "Evaluation of clicks"}
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~&!])")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dico.matching import IOU_THRESHOLDS, NOT_FOUND
 from dico.precision import ImageOutcome
-from training.evaluation.packing import pack, unpack
+from training.evaluation.running.packing import pack, unpack
 
 _OF_OUTCOME = ("score_D", "outcome_ATD", "truths_A", "finder_TG")
 

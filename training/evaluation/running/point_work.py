@@ -17,10 +17,10 @@ from dico.ground_truth import AnnotatedImage
 from dico.image import Image
 from dico.masks import MaskSet
 from dico.store import MaskStore
-from training.evaluation.answers import StoreAnswers
+from training.evaluation.answers.store import StoreAnswers
 from training.evaluation.pixels import annotated_pixels
 from training.evaluation.point_report import PointOutcome
-from training.evaluation.point_result import PointResult
+from training.evaluation.running.point_result import PointResult
 from training.evaluation.simulated_clicks import Click, first_click, next_click
 from training.records import ImageRecord
 

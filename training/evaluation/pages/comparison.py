@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from training.evaluation import published
-from training.evaluation.suite_report import PointSetReport, SetReport, SuiteReport
-from training.evaluation.suite_tables import (
+from training.evaluation.pages import published
+from training.evaluation.pages.tables import (
     UNKNOWN,
     Table,
     images_of,
@@ -15,6 +14,7 @@ from training.evaluation.suite_tables import (
     recall_at,
     unanswered,
 )
+from training.evaluation.suite_report import PointSetReport, SetReport, SuiteReport
 
 
 def comparison(report: SuiteReport) -> Table | None:

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from training.evaluation.journal import ResultJournal
-from training.evaluation.processes import results_of
+from training.evaluation.running.journal import ResultJournal
+from training.evaluation.running.processes import results_of
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +60,14 @@ def run_set(
 
     Args:
         tasks: One an image; their keys differ.
-        make_work: As for :func:`training.evaluation.processes.results_of`.
+        make_work: As for :func:`training.evaluation.running.processes.results_of`.
         journal: Gets the results; what it has already is taken.
         read: Reads what a result's ``to_json`` gave.
         processes: How many.
         name: What a progress bar calls the data set.
 
     Raises:
-        training.evaluation.processes.WorkerError: when a process died; what was done is in the journal.
+        training.evaluation.running.processes.WorkerError: when a process died; what was done is in the journal.
     """
     keys = {task.key for task in tasks}
     results: dict[int | str, R] = {}

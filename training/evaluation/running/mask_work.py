@@ -10,8 +10,8 @@ from pathlib import Path
 from dico.evaluate import best_masks, match_image
 from dico.ground_truth import AnnotatedImage
 from dico.masks import MaskSet
-from training.evaluation.answers import Answers
-from training.evaluation.image_result import ImageResult
+from training.evaluation.answers.base import Answers
+from training.evaluation.running.image_result import ImageResult
 
 
 @dataclass(frozen=True)

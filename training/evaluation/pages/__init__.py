@@ -1,0 +1,1 @@
+"""What an evaluation shows: a report to read in a terminal, and a page with pictures."""

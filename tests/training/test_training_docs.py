@@ -7,6 +7,7 @@ import runpy
 import shlex
 
 import pytest
+import yaml
 
 from dico.config_loading import to_plain
 from tests.conftest import REPOSITORY
@@ -51,12 +52,10 @@ def test_settings_exist(text):
 
 
 def test_defaults_of_inference_are_those_of_the_table():
-    rows = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", TEXT, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\w\[\]]+) \|", TEXT, re.MULTILINE))
     plain = to_plain(InferenceConfig())
     assert set(rows) == set(plain) - {"short_side", "long_side"}
-    assert {name: plain[name] for name in rows} == {
-        name: value if name == "precision" else float(value) for name, value in rows.items()
-    }
+    assert {name: plain[name] for name in rows} == {name: yaml.safe_load(value) for name, value in rows.items()}
 
 
 def test_what_may_change_is_listed():

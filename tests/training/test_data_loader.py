@@ -171,7 +171,7 @@ def test_damaged_masks_are_passed_over(tmp_path):
         PIL.Image.fromarray(draw(i, (40, 50))).save(tmp_path / f"{i}.png")
     batches, reader = take(2, open_source(str(tmp_path / "a.json")))
     assert {key for batch in batches for key in batch.keys} == {"2"} and len(batches[0].targets[0]) == 0
-    assert "rle must cover the pixels" in str(reader.skipped[0]) and "1.png" in str(reader.skipped[0])
+    assert "image 1 of" in str(reader.skipped[0]) and "annotation 9 is damaged" in str(reader.skipped[0])
 
 
 def test_no_images(tmp_path):

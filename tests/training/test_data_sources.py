@@ -204,6 +204,13 @@ def test_annotations_that_have_no_mask_are_left_out(tmp_path, caplog, segmentati
     assert len(caplog.records) == 1 and f"annotations that are left out: 1: {fault}" in caplog.text
 
 
+@pytest.mark.parametrize("code", ["~", "00", "T1N2", "\u00e9"])
+def test_a_damaged_code_is_told_when_its_image_is_read(tmp_path, code):
+    source = CocoSource(coco(tmp_path, [POLYGON, {"size": [6, 8], "counts": code}]))
+    with pytest.raises(ValueError, match=r"image 7 of .*annotations\.json: the mask of annotation \d is damaged \("):
+        source[0].read_masks()
+
+
 def test_a_polygon_that_reaches_outside_is_cut_off(tmp_path):
     (code,) = CocoSource(coco(tmp_path, [[[4, 3, 99, 3, 99, 99, 4, 99]]]))[0].read_masks().rles
     mask_HW = decode_mask((6, 8), code)

@@ -7,6 +7,7 @@ from typing import Any
 
 from dico.ground_truth import AnnotatedImage
 from dico.masks import MaskSet
+from dico.rle import run_ends
 
 
 def masks_of(annotations: Iterable[Mapping[str, Any]], size_hw: tuple[int, int], image: str) -> MaskSet:
@@ -45,13 +46,13 @@ def code_of(annotation: Mapping[str, Any], size_hw: tuple[int, int], image: str)
     if (fault := fault_of(annotation, size_hw)) is not None:
         raise ValueError(f"{image}: annotation {annotation.get('id')} {fault}; mend it or remove it")
     try:
-        (rle,) = AnnotatedImage(0, image, size_hw, (annotation,)).to_rle_dicts()
+        (code,) = AnnotatedImage(0, image, size_hw, (annotation,)).rles
+        run_ends(code, size_hw)  # pycocotools takes most codes that are damaged for empty masks
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise ValueError(
             f"{image}: the mask of annotation {annotation.get('id')} is damaged ({error}); mend it or remove it"
         ) from error
-    counts = rle["counts"]
-    return counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
+    return code
 
 
 def fault_of(annotation: Mapping[str, Any], size_hw: tuple[int, int]) -> str | None:

@@ -246,11 +246,12 @@ def test_a_missing_image_is_found_before_any_work(tmp_path, source):
 
 
 def test_ground_truth_that_cannot_be_read_is_left_out_and_other_faults_are_of_their_image(tmp_path, caplog):
-    write_annotated(tmp_path, 3)
-    records = list(CocoSource(tmp_path / "annotations.json"))
-
-    def damaged():
-        raise ValueError("image 98: the mask of annotation 7 is damaged")
+    path = write_annotated(tmp_path, 3)
+    content = json.loads(path.read_text())
+    first = min(content["images"], key=lambda image: image["id"])
+    one = next(one for one in content["annotations"] if one["image_id"] == first["id"] and not one["iscrowd"])
+    one["segmentation"] = {"size": [first["height"], first["width"]], "counts": "~"}  # to pycocotools an empty mask
+    path.write_text(json.dumps(content))
 
     class Tired(Knowing):
         def set_image(self, image):
@@ -258,9 +259,9 @@ def test_ground_truth_that_cannot_be_read_is_left_out_and_other_faults_are_of_th
                 raise RuntimeError("out of memory")
             super().set_image(image)
 
-    evaluator = PointEvaluator(OneImage([replace(records[0], read_masks=damaged), *records[1:]]), most_clicks=2)
+    evaluator = PointEvaluator(CocoSource(path), most_clicks=2)
     report = evaluator.report(evaluator.predictions(Tired(bright_labeler)))
     assert report.n_images == 2 and report.n_unanswered == 1 and report.n_truths == 6
-    assert "annotation 7 is damaged: the image is left out" in caplog.text
+    assert f"the mask of annotation {one['id']} is damaged" in caplog.text and ": the image is left out" in caplog.text
     assert "out of memory: its ground truths count as not found" in caplog.text
     assert len(report.clicks) == 3  # of the image that was clicked; of the other, all were needed

@@ -72,30 +72,23 @@ class KindFigure:
 
 
 @dataclass(frozen=True)
-class SetReport:
-    """How all masks of one data set did.
+class DatasetReport:
+    """How one data set did, whatever was measured.
 
     Attributes:
         name: What the data set is called in commands and files.
         title: What it is called in tables.
-        figures: Those of each mask budget.
-        by_level: Those of each level of masks; empty when all masks are of one level.
-        by_kind: Those of each kind of ground truth; empty when the annotations name none.
-        worst: The images of lowest recall, the lowest first; only of those that were answered and have ground truth.
-        best: The images of highest recall, the highest first; likewise.
-        all_images: Images of the annotation file. ``figures.n_images`` are fewer when only a part was evaluated.
-        unanswered: Images that could not be asked, or of which nothing is known; they count as without masks.
+        figures: What was measured.
+        all_images: Images of the data set. ``figures.n_images`` are fewer when only a part was evaluated.
+        unanswered: Images that could not be asked, or of which nothing is known; they count as without masks, and their
+            ground truths as not found.
         notes: What has to be known to read the figures, a sentence each.
         seconds: Work on all images, whatever the number of processes.
     """
 
     name: str
     title: str
-    figures: EvalReport
-    by_level: tuple[LevelFigure, ...]
-    by_kind: tuple[KindFigure, ...]
-    worst: tuple[ImageSummary, ...]
-    best: tuple[ImageSummary, ...]
+    figures: EvalReport | PointReport
     all_images: int
     unanswered: int
     notes: tuple[str, ...]
@@ -108,31 +101,33 @@ class SetReport:
 
 
 @dataclass(frozen=True)
-class PointSetReport:
+class SetReport(DatasetReport):
+    """How all masks of one data set did.
+
+    Attributes:
+        figures: Those of each mask budget.
+        by_level: Those of each level of masks; empty when all masks are of one level.
+        by_kind: Those of each kind of ground truth; empty when the annotations name none.
+        worst: The images of lowest recall, the lowest first; only of those that were answered and have ground truth.
+        best: The images of highest recall, the highest first; likewise.
+    """
+
+    figures: EvalReport
+    by_level: tuple[LevelFigure, ...]
+    by_kind: tuple[KindFigure, ...]
+    worst: tuple[ImageSummary, ...]
+    best: tuple[ImageSummary, ...]
+
+
+@dataclass(frozen=True)
+class PointSetReport(DatasetReport):
     """How clicks on one data set did.
 
     Attributes:
-        name: What the data set is called in commands and files.
-        title: What it is called in tables.
         figures: Of one click, and of the number of clicks.
-        all_images: Images of the data set. ``figures.n_images`` are fewer when only a part was evaluated.
-        unanswered: Images that could not be asked; their ground truths count as not found.
-        notes: What has to be known to read the figures, a sentence each.
-        seconds: Work on all images, whatever the number of processes.
     """
 
-    name: str
-    title: str
     figures: PointReport
-    all_images: int
-    unanswered: int
-    notes: tuple[str, ...]
-    seconds: float
-
-    @property
-    def is_subset(self) -> bool:
-        """Whether only a part of the images was evaluated."""
-        return self.figures.n_images < self.all_images
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import PIL.Image
 from pycocotools import mask as coco_rle
 
 from tests.conftest import draw
+from training.data.catalog import DatasetDescription, describe
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 
@@ -24,6 +25,14 @@ def converter(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def described(name: str, *, images: int, script: str) -> DatasetDescription:
+    """The project's description of a data set: it expects so many images, and names the script that prepares it."""
+    description = describe(name)
+    assert description is not None and description.expected_images == images
+    assert f"datasets/{script}.py" in description.prepare
+    return description
 
 
 def write_image(path: Path, size_hw: tuple[int, int], seed: int = 0) -> None:

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tests.training.converters import box_mask, code, converter, mask_of, read, rectangle, runs, write_image
-from training.data.catalog import describe, open_source
+from tests.training.converters import box_mask, code, converter, described, mask_of, read, rectangle, runs, write_image
+from training.data.catalog import open_source
 
 paco = converter("prepare_paco")
 SIZE_HW = (30, 40)
@@ -159,9 +159,7 @@ def test_missing_photographs_are_listed(prepare, tmp_path, capsys):
 
 def test_description(prepare, tmp_path, monkeypatch):
     """It expects as many images as the converter does, and finds what it writes."""
-    described = describe("paco")
-    assert described is not None and described.expected_images == paco.IMAGES
-    assert "datasets/prepare_paco.py" in described.prepare
+    described("paco", images=paco.IMAGES, script="prepare_paco")
     monkeypatch.setenv("DICO_DATASETS", str(tmp_path))
     assert prepare() == 0
     assert [len(record.read_masks()) for record in open_source("paco") if record.path.is_file()] == [1, 3]

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tests.training.converters import box_mask, converter, mask_of, read, rectangle, runs, write_image
-from training.data.catalog import describe, open_source
+from tests.training.converters import box_mask, converter, described, mask_of, read, rectangle, runs, write_image
+from training.data.catalog import open_source
 
 partimagenet = converter("prepare_partimagenet")
 SIZE_HW = (30, 40)
@@ -168,9 +168,7 @@ def test_categories_that_do_not_say_whose_part_they_are(prepare, content, capsys
 
 def test_description(prepare, tmp_path, monkeypatch):
     """It expects as many images as the converter does, and finds what it writes."""
-    described = describe("partimagenet")
-    assert described is not None and described.expected_images == partimagenet.IMAGES
-    assert "datasets/prepare_partimagenet.py" in described.prepare
+    described("partimagenet", images=partimagenet.IMAGES, script="prepare_partimagenet")
     monkeypatch.setenv("DICO_DATASETS", str(tmp_path))
     assert prepare() == 0
     (tmp_path / "set").rename(tmp_path / "partimagenet")

@@ -11,8 +11,8 @@ import PIL.Image
 import pytest
 
 from tests.conftest import draw as draw_image
-from tests.training.converters import box_mask, code, converter, mask_of, read
-from training.data.catalog import describe, open_source
+from tests.training.converters import box_mask, code, converter, described, mask_of, read
+from training.data.catalog import open_source
 from training.data.conversion.sa1b_archives import archives_of, read_ids, released_files
 from training.data.conversion.seeded_draw import draw, rank_of
 
@@ -266,9 +266,8 @@ def test_a_draw_stays_as_it_is_where_ids_are_missing():
 
 def test_descriptions(archives, run, tmp_path, monkeypatch):
     """The list's expects as many images as the converter does, an own draw has another; each finds what is written."""
-    described, drawn = describe("sa1b"), describe("sa1b_drawn")
-    assert described is not None and described.expected_images == sa1b.IMAGES
-    assert drawn is not None and drawn.expected_images == 0
+    described("sa1b", images=sa1b.IMAGES, script="prepare_sa1b")
+    described("sa1b_drawn", images=0, script="prepare_sa1b")
     monkeypatch.setenv("DICO_DATASETS", str(tmp_path))
     assert run(archives) == run(archives, "--draw", "2") == 0
     assert [record.path.is_file() for record in open_source("sa1b")] == [True] * 4

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import hashlib
+import json
 
 import pytest
 import torch

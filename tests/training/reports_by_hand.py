@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dico.evaluation_report import BudgetFigures, EvalReport
-from training.evaluation.pages.published import SET_TITLES, SETS
+from training.evaluation.pages.published import POINT_IMAGES, SET_IMAGES, SET_TITLES, SETS
 from training.evaluation.point_report import Clicks, Figure, PointReport
 from training.evaluation.suite_report import (
     ImageSummary,
@@ -40,15 +40,17 @@ def budget(max_masks: int, ar: float) -> BudgetFigures:
 
 
 def set_report(
-    name: str = "coco", title: str = "COCO", *, ar: float = 40.0, n_images: int = 50, **other: Any
+    name: str = "coco", title: str = "COCO", *, ar: float = 40.0, n_images: int = 0, **other: Any
 ) -> SetReport:
-    figures = EvalReport(n_images, 0, 1234, 0, 1000, 234, 12.5, (budget(100, ar / 2), budget(1000, ar)))
+    """All images of a published set, or 50 of another, unless ``n_images`` says how many."""
+    all_images = dict(zip(SETS, SET_IMAGES, strict=True)).get(name, 50)
+    figures = EvalReport(n_images or all_images, 0, 1234, 0, 1000, 234, 12.5, (budget(100, ar / 2), budget(1000, ar)))
     settings: dict[str, Any] = {
         "by_level": (),
         "by_kind": (),
         "worst": (),
         "best": (),
-        "all_images": n_images,
+        "all_images": all_images,
         "unanswered": 0,
         "notes": (),
         "seconds": 1.0,
@@ -67,12 +69,13 @@ def suite(*sets: SetReport | PointSetReport, **other: Any) -> SuiteReport:
     return SuiteReport(**({"task": task, "subject": "store labels", "sets": sets, "skipped": ()} | other))
 
 
-def clicked(name: str = "coco_panoptic", title: str = "COCO panoptic", **other: Any) -> PointSetReport:
+def clicked(
+    name: str = "coco_panoptic", title: str = "COCO panoptic", *, n_images: int = POINT_IMAGES, **other: Any
+) -> PointSetReport:
     reached = (Clicks(0.8, Figure(7.5, (7.0, 8.0)), Figure(61.0, (60.0, 62.0))),)
-    figures = PointReport(name, 40, 0, 321, Figure(33.3, (32.0, 34.5)), Figure(44.4, (43.0, 45.5)), 20, reached)
-    return PointSetReport(
-        name, title, figures, **({"all_images": 40, "unanswered": 0, "notes": (), "seconds": 1.0} | other)
-    )
+    figures = PointReport(name, n_images, 0, 321, Figure(33.3, (32.0, 34.5)), Figure(44.4, (43.0, 45.5)), 20, reached)
+    settings: dict[str, Any] = {"all_images": POINT_IMAGES, "unanswered": 0, "notes": (), "seconds": 1.0}
+    return PointSetReport(name, title, figures, **(settings | other))
 
 
 def full_set(path: Path | None = None, **other: Any) -> SetReport:

@@ -17,7 +17,7 @@ def test_averages_are_those_of_the_seven_sets(row: PublishedRecall) -> None:
 
 @pytest.mark.parametrize("row", [*MODELS, *LABELS], ids=lambda row: row.name)
 def test_rows_fit_the_columns(row: PublishedRecall) -> None:
-    assert len(row.by_set) == len(published.SETS) == len(published.SET_TITLES)
+    assert len(row.by_set) == len(published.SETS) == len(published.SET_TITLES) == len(published.SET_IMAGES)
 
 
 def test_the_best_of_six_masks_is_never_worse_than_the_one_that_is_thought_best() -> None:

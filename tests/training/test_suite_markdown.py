@@ -44,8 +44,7 @@ def test_seven_whole_sets_stand_below_published_rows() -> None:
 
 
 def test_a_part_of_a_set_is_marked_and_not_averaged() -> None:
-    first, *others = seven_sets()
-    report = suite(dataclasses.replace(first, all_images=5000), *others)
+    report = suite(set_report(ar=30.0, n_images=50), *seven_sets()[1:])
     ours = comparison(report)[-1]
     assert ours[1] == "**-**"
     assert ours[2] == "**30.0 (28.5-31.5), 50 of 5,000 images**"
@@ -54,6 +53,16 @@ def test_a_part_of_a_set_is_marked_and_not_averaged() -> None:
     assert "Not comparable, as only a part was measured: COCO on 50 of 5,000 images." in text
     assert "No average of ours: of COCO only a part was." in text
     assert "Only a part was measured: 50 of 5,000 images, evenly spaced." in text
+
+
+def test_a_set_that_is_only_called_like_a_published_one_is_not_put_beside_it() -> None:
+    small = set_report(n_images=4, all_images=4)
+    assert "published" not in suite_markdown(suite(small))
+    report = suite(small, *seven_sets()[1:])
+    assert comparison(report)[-1][1:3] == ["**-**", "**-**"]
+    text = suite_markdown(report)
+    assert "Called like a published set, but another: coco, of 4 images and not 5,000." in text
+    assert "No average of ours: COCO was not evaluated." in text
 
 
 def test_a_set_that_is_missing_has_no_figure_and_there_is_no_average() -> None:
@@ -88,8 +97,9 @@ def test_clicks_stand_beside_published_clicks() -> None:
     assert rows[0] == ["COCO panoptic", "Max IoU", "Oracle IoU"]
     assert ["UnSAM", "40.3", "59.5"] in rows
     assert rows[-1] == ["**ours**", "**33.3 (32.0-34.5)**", "**44.4 (43.0-45.5)**"]
-    assert "Ours is measured on all 40 images." in text
-    assert "Ours is measured on 40 of 60 images: not comparable." in suite_markdown(suite(clicked(all_images=60)))
+    assert "Ours is measured on all 5,000 images." in text
+    assert "Ours is measured on 40 of 5,000 images: not comparable." in suite_markdown(suite(clicked(n_images=40)))
+    assert "Semantic-SAM" not in suite_markdown(suite(clicked(n_images=40, all_images=40)))
     assert "published" not in suite_markdown(suite(clicked("dev_panoptic", "dev panoptic"))).lower()
 
 
@@ -105,7 +115,7 @@ def test_what_was_evaluated_is_said_first() -> None:
     assert first[1].splitlines() == [
         "- Evaluated: store labels",
         "- Task: all masks of an image against all ground truths, blind to classes, at IoU .50:.95",
-        "- Images: all 50 images of 1 data set; 1 not evaluated, see below",
+        "- Images: all 5,000 images of 1 data set; 1 not evaluated, see below",
         "- Verified: pycocotools agrees",
         "- Made with: numpy 2.4, python 3.11",
         "- When: 2026-11-21",
@@ -119,7 +129,7 @@ def test_every_figure_of_a_set_is_there() -> None:
     overview = table(text, "data set")
     assert dict(zip(overview[0], overview[2], strict=True)) == {
         "data set": "COCO",
-        "images": "all 50",
+        "images": "all 5,000",
         "ground truths": "1,234",
         "masks an image": "12.5",
         "AR at 100": "20.0 (18.5-21.5)",
@@ -155,7 +165,7 @@ def test_clicks_of_a_set() -> None:
     text = suite_markdown(suite(clicked()))
     assert table(text, "data set")[2] == [
         "COCO panoptic",
-        "all 40",
+        "all 5,000",
         "321",
         "33.3 (32.0-34.5)",
         "44.4 (43.0-45.5)",

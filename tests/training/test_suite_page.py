@@ -78,9 +78,9 @@ def test_everything_that_was_found_is_on_the_page(photo: Path, tmp_path: Path) -
         "When 2026-11-21",
         "UnSAM+ (lightly supervised) 48.8 52.2",
         "ours 34.4 40.0 (38.5-41.5) 31.0 (29.5-32.5)",
-        "COCO all 50 1,234 12.5 20.0 (18.5-21.5) 40.0",
+        "COCO all 5,000 1,234 12.5 20.0 (18.5-21.5) 40.0",
         "LVIS : 4,809 of 5,000 images are there. python datasets/prepare_lvis.py IN OUT",
-        "COCO all 50 images Read recall. AR at 1,000 masks 40.0 (38.5-41.5)",
+        "COCO all 5,000 images Read recall. AR at 1,000 masks 40.0 (38.5-41.5)",
         "AR by budget 100 masks 20.0 1,000 masks 40.0",
         "AR by size small 0 - medium 1,000 20.0 large 234 40.0",
         "AR by kind of ground truth object 1,000 45.0 part 234 20.0",
@@ -102,7 +102,7 @@ def test_bars_are_as_long_as_their_figures(tmp_path: Path) -> None:
 
 
 def test_a_part_of_a_set_is_marked(tmp_path: Path) -> None:
-    page = page_of(suite(set_report(all_images=5000)), tmp_path)
+    page = page_of(suite(set_report(n_images=50)), tmp_path)
     assert '<span class="tag part">50 of 5,000 images</span>' in page
     assert "No average of ours" in page
 
@@ -136,7 +136,7 @@ def test_clicks_have_a_page_too(tmp_path: Path) -> None:
         "Evaluation of clicks store labels",
         "UnSAM 40.3 59.5",
         "ours 33.3 (32.0-34.5) 44.4 (43.0-45.5)",
-        "COCO panoptic all 40 321 33.3 (32.0-34.5) 44.4 (43.0-45.5) 7.5 (7.0-8.0) Mean IoU",
+        "COCO panoptic all 5,000 321 33.3 (32.0-34.5) 44.4 (43.0-45.5) 7.5 (7.0-8.0) Mean IoU",
         "2 images have no answer and count with ground truths that are not found.",
         "Max IoU 33.3 (32.0-34.5) Oracle IoU 44.4",
         "Clicks until IoU 80 % 7.5 At most 20 clicks.",

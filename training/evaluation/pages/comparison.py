@@ -21,7 +21,9 @@ def comparison(report: SuiteReport) -> Table | None:
     """Ours beside what others publish; None when nothing was measured that they publish."""
     if report.task == "point":
         return _clicks_beside_published(report)
-    ours = {one.name: one for one in report.sets if isinstance(one, SetReport) and one.name in published.SETS}
+    images = dict(zip(published.SETS, published.SET_IMAGES, strict=True))
+    named = [one for one in report.sets if isinstance(one, SetReport) and one.name in images]
+    ours = {one.name: one for one in named if one.all_images >= images[one.name]}
     if not ours:
         return None
     rows = [
@@ -31,6 +33,11 @@ def comparison(report: SuiteReport) -> Table | None:
     average, why_none = _average(ours)
     cells = (_published_cell(ours[name]) if name in ours else UNKNOWN for name in published.SETS)
     rows.append(("ours", average, *cells))
+    others = [
+        f"{one.name}, of {one.all_images:,} images and not {images[one.name]:,}"
+        for one in named
+        if one.name not in ours
+    ]
     parts = [f"{one.title} on {images_of(one)}" for one in ours.values() if one.is_subset]
     whole = [one.title for one in ours.values() if not one.is_subset]
     notes = [
@@ -38,6 +45,7 @@ def comparison(report: SuiteReport) -> Table | None:
         " preparation, resizing and limits may differ from ours, see the notes of each set.",
         *([f"Ours is measured on all images of {_listed(whole)}."] if whole else []),
         *([f"Not comparable, as only a part was measured: {_listed(parts)}."] if parts else []),
+        *([f"Called like a published set, but another: {_listed(others)}."] if others else []),
         *([f"No average of ours: {why_none}."] if why_none else []),
         *(f"{one.title}: {unanswered(one)}" for one in ours.values() if one.unanswered),
     ]
@@ -68,7 +76,7 @@ def _average(ours: dict[str, SetReport]) -> tuple[str, str]:
 
 def _clicks_beside_published(report: SuiteReport) -> Table | None:
     ours = next((one for one in report.sets if one.name == published.POINT_SET), None)
-    if not isinstance(ours, PointSetReport):
+    if not isinstance(ours, PointSetReport) or ours.all_images < published.POINT_IMAGES:
         return None
     rows = [(row.name, number(row.max_iou), number(row.oracle_iou)) for row in published.CLICKS]
     rows.append(("ours", of_figure(ours.figures.max_iou), of_figure(ours.figures.oracle_iou)))

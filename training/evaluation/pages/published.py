@@ -12,7 +12,9 @@ from dataclasses import dataclass
 SETS = ("coco", "lvis", "ade20k", "entityseg", "sa1b", "partimagenet", "paco")
 """The seven sets, by the names of their descriptions, in the order in which papers print them."""
 SET_TITLES = ("COCO", "LVIS", "ADE20K", "Entity", "SA-1B", "PartImageNet", "PACO")
-POINT_SET = "coco_panoptic"
+SET_IMAGES = (5_000, 4_809, 2_000, 1_314, 1_000, 2_956, 2_410)
+"""How many images they have: other files may have their names, and are not they."""
+POINT_SET, POINT_IMAGES = "coco_panoptic", 5_000
 """The set of the figures for one click."""
 BUDGET = 1000
 """Published recall is that of at most so many masks an image."""

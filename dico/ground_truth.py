@@ -100,6 +100,13 @@ def load_annotations(path: str | Path) -> tuple[AnnotatedImage, ...]:
             raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise ValueError(f"{path} must be a COCO annotation file with images and annotations")
+    try:
+        return _annotated_images(content, path)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a COCO annotation file, or is damaged ({error!r})") from error
+
+
+def _annotated_images(content: Mapping[str, Any], path: str | Path) -> tuple[AnnotatedImage, ...]:
     by_image: dict[int, list[Mapping[str, Any]]] = {image["id"]: [] for image in content["images"]}
     if len(by_image) < len(content["images"]):
         raise ValueError(f"{path} must give every image an id of its own")

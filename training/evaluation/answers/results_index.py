@@ -9,8 +9,8 @@ Axes: E entries of the file, ordered by image, those of one image as in the file
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 READ_BYTES = 1 << 20
 LONGEST_ENTRY = 1 << 26
 """An entry that does not end within so many bytes is taken for a damaged one."""
+LARGEST_ID = 1 << 63
 _REMEDY = "write the file again, or fetch it again"
 _EXAMPLE = '{"image_id": 1, "segmentation": {"size": [H, W], "counts": ...}, "score": 0.5}'
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -104,10 +105,10 @@ def _fault_of(value: Any) -> str | None:
     missing = [key for key in ("image_id", "segmentation", "score") if key not in value]
     if missing:
         return f"has no {' and no '.join(missing)}"
-    if type(value["image_id"]) is not int:
-        return f"has an image_id that is no whole number: {value['image_id']!r}"
+    if type(value["image_id"]) is not int or not abs(value["image_id"]) < LARGEST_ID:
+        return f"has an image_id that is no whole number of 63 bits: {value['image_id']!r}"
     score = value["score"]
-    if type(score) not in (int, float) or not math.isfinite(score):
+    if type(score) not in (int, float) or not abs(score) <= sys.float_info.max:
         return f"has a score that is no number: {score!r}"
     return None
 

@@ -320,6 +320,13 @@ def described(tmp_path, monkeypatch):
     return (tmp_path / "datasets" / "mine.yaml").write_text
 
 
+def test_a_name_is_that_of_a_description_whatever_folder_has_it(tmp_path, described):
+    described("format: coco\nannotations: ../data/annotations.json\n")
+    coco(tmp_path / "mine", [POLYGON, POLYGON])
+    assert len(open_source("mine")[0].read_masks()) == 1
+    assert len(open_source("./mine")[0].read_masks()) == 2
+
+
 def test_a_description_by_path_and_by_name(tmp_path, described, monkeypatch):
     described("format: coco\nannotations: ../data/annotations.json\nimages: ../photos\nlicence: CC BY 4.0\n")
     for name in ("mine", "datasets/mine.yaml", str(tmp_path / "datasets" / "mine.yaml")):

@@ -115,7 +115,7 @@ def open_source(name: str, *, images: Path | None = None) -> Source:
 
     Args:
         name: The path of a store of ``dico label``, a COCO, LVIS or panoptic json, an SA-1B folder or a data set's YAML
-            file; or the name of a YAML file in ``datasets``, without its extension.
+            file; or the name of a YAML file in ``datasets``, without its extension, whatever folder has that name, too.
         images: The folder of the images; None for where the data set has them.
 
     Returns:
@@ -140,11 +140,11 @@ def open_source(name: str, *, images: Path | None = None) -> Source:
 def locate(name: str) -> Located:
     """Where the files of a data set lie; arguments and errors as for :func:`open_source`."""
     path = Path(name).expanduser()
-    if path.is_dir():
-        return _locate_folder(path)
     file = _description_file(name)
     if file is not None:
         return _locate_described(file)
+    if path.is_dir():
+        return _locate_folder(path)
     if path.is_file():
         return Located("panoptic" if is_panoptic(path) else "coco", path)
     descriptions = _descriptions()
@@ -208,8 +208,6 @@ def _members(file: Path) -> tuple[str, ...] | None:
 def _description_file(name: str) -> Path | None:
     """The YAML file that a name stands for; None when it is the path of something else, or of nothing."""
     path = Path(name).expanduser()
-    if path.is_dir():
-        return None
     if path.is_file():
         return path if path.suffix in (".yaml", ".yml") else None
     return _descriptions().get(name)

@@ -233,6 +233,16 @@ def test_a_model_needs_the_images(tmp_path, annotations, checkpoint, datasets, e
     assert report_in(tmp_path / "a")["sets"][0]["all_images"] == 5
 
 
+def test_images_that_annotations_name_by_whole_paths(tmp_path, annotations, checkpoint, evaluate, capsys):
+    content = json.loads(annotations.read_text())
+    for image in content["images"]:
+        image["file_name"] = f"/elsewhere/{image['file_name']}"
+    annotations.write_text(json.dumps(content))
+    command = ["--model", str(checkpoint), *SMALL, "--output", str(tmp_path / "a"), "--datasets", str(annotations)]
+    assert evaluate(command) == 2
+    assert "5 of 5 images are not in" in (told := capsys.readouterr().err) and "such as /elsewhere/" in told
+
+
 def test_labels_and_predictions_by_the_names_of_data_sets(tmp_path, annotations, labels, datasets, evaluate, capsys):
     (tmp_path / "stores").mkdir()
     (datasets / "more.yaml").write_text((datasets / "there.yaml").read_text())

@@ -38,8 +38,12 @@ def missing_images(paths: Sequence[Path | None], root: Path) -> str:
     missing = [path for path in paths if path is None or not path.is_file()]
     if not missing:
         return ""
-    first = missing[0].relative_to(root) if missing[0] is not None else "one without a file_name"
-    return f"{len(missing):,} of {len(paths):,} images are not in {root}, such as {first}"
+    first = missing[0]
+    if first is None:
+        name = "one without a file_name"
+    else:
+        name = str(first.relative_to(root) if first.is_relative_to(root) else first)
+    return f"{len(missing):,} of {len(paths):,} images are not in {root}, such as {name}"
 
 
 def write_faults(planned: PlannedSet, faults: Sequence[tuple[str, str]]) -> str:

@@ -192,9 +192,8 @@ def _average_precision(
     recalls_R: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     counts_U, weight_U = curve.counts_D[curve.mask_U], weight_I[image_D[curve.mask_U]]
-    counted_U = np.empty(
-        len(weight_U), dtype=np.int64
-    )  # the weight of this mask and all before it, of those that count
+    # The weight of each mask and of all before it, of those that count.
+    counted_U = np.empty(len(weight_U), dtype=np.int64)
     counted, d = 0, 0
     for u in range(len(counted_U)):
         while d <= curve.mask_U[u]:

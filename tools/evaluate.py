@@ -35,7 +35,7 @@ from pathlib import Path
 from dico.cli import WRONG_USAGE, message_of
 from dico.label_command import DONE, INTERRUPTED, SOME_FAILED, positive
 from training.evaluation.running.processes import WorkerError
-from training.evaluation.suite_report import SuiteReport
+from training.evaluation.suite_report import PointSetReport, SetReport, SuiteReport
 from training.suite.evaluate import evaluate_suite
 from training.suite.masks import VerificationError
 from training.suite.plan import BUDGETS, SuiteOptions
@@ -72,7 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"evaluate: error: {error}; what was done is kept: --resume goes on from here", file=sys.stderr)
         return WRONG_USAGE
     _tell(report, args.output)
-    return SOME_FAILED if report.skipped or any(one.unanswered for one in report.sets) else DONE
+    return SOME_FAILED if report.skipped or any(_has_faults(one) for one in report.sets) else DONE
+
+
+def _has_faults(one: SetReport | PointSetReport) -> bool:
+    return bool(one.unanswered or (isinstance(one, PointSetReport) and one.left_out))
 
 
 def _evaluated(args: argparse.Namespace) -> SuiteReport:

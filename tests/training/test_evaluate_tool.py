@@ -420,6 +420,26 @@ def test_clicks_on_panoptic_annotations_elsewhere(tmp_path, promptable, evaluate
     assert capsys.readouterr().out.startswith("elsewhere: 3 images; 6 ground truths")
 
 
+def test_panoptic_annotations_that_are_not_whole(tmp_path, promptable, evaluate, capsys):
+    path = write_panoptic(tmp_path / "a", images="photos")
+    segments = path.with_suffix("") / "0_ids.png"
+    described = tmp_path / "some.yaml"
+    described.write_text(
+        f"{{format: panoptic, annotations: {path}, images: {tmp_path / 'a' / 'photos'}, prepare: unpack them}}"
+    )
+    command = ["--task", "point", "--model", str(promptable), "--clicks", "1", "inference.short_side=80"]
+    command += ["--datasets", str(described), "--output"]
+    whole = segments.read_bytes()
+    segments.unlink()
+    assert evaluate([*command, str(tmp_path / "missing")]) == 2
+    assert "1 of 3 PNG files of segments are not there, such as" in (told := capsys.readouterr().err)
+    assert "unpack them" in told
+    segments.write_bytes(whole[:40])
+    assert evaluate([*command, str(tmp_path / "damaged")]) == 1
+    of_set = report_in(tmp_path / "damaged")["sets"][0]
+    assert (of_set["left_out"], of_set["unanswered"], of_set["figures"]["n_images"]) == (1, 0, 2)
+
+
 def test_labels_that_are_clicked(tmp_path, annotations, labels, evaluate, capsys):
     (annotations.parent / "images" / "01.png").write_bytes(b"no image")  # which is not looked at
     command = ["--datasets", str(annotations), "--task", "point", "--store", str(labels), "--output"]

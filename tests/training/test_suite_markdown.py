@@ -55,6 +55,12 @@ def test_a_part_of_a_set_is_marked_and_not_averaged() -> None:
     assert "Only a part was measured: 50 of 5,000 images, evenly spaced." in text
 
 
+def test_images_whose_ground_truth_cannot_be_read_are_told() -> None:
+    text = suite_markdown(suite(clicked(n_images=4_999, left_out=1)))
+    assert "- 1 image is left out: the ground truth cannot be read." in text and "evenly spaced" not in text
+    assert "evenly spaced" in suite_markdown(suite(clicked(n_images=4_998, left_out=1)))
+
+
 def test_a_set_that_is_only_called_like_a_published_one_is_not_put_beside_it() -> None:
     small = set_report(n_images=4, all_images=4)
     assert "published" not in suite_markdown(suite(small))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,10 @@ class PanopticSource(LazySource):
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def segment_files(self) -> Iterator[Path]:
+        """The PNG files of all images, whether they are there or not."""
+        return (self._folder / png for png in self._pngs)
 
     def record(self, place: int) -> ImageRecord:
         """The record of the image at a place."""

@@ -125,9 +125,11 @@ class PointSetReport(DatasetReport):
 
     Attributes:
         figures: Of one click, and of the number of clicks.
+        left_out: Images whose ground truth could not be read.
     """
 
     figures: PointReport
+    left_out: int = 0
 
 
 @dataclass(frozen=True)

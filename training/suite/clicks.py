@@ -9,7 +9,7 @@ from training.evaluation.running.point_result import PointResult
 from training.evaluation.running.point_work import MakePointWork, PointTask
 from training.evaluation.running.run_set import run_set
 from training.evaluation.suite_report import PointSetReport, Skipped
-from training.suite.faults import shortage, write_faults
+from training.suite.faults import missing_segments, shortage, write_faults
 from training.suite.plan import PlannedSet, SuiteOptions
 from training.suite.subjects import Subject
 
@@ -27,7 +27,7 @@ def measure_clicks(planned: PlannedSet, subject: Subject, options: SuiteOptions)
     """
     try:
         source = open_source(planned.asked_for)
-        if reason := shortage(planned, len(source)):
+        if reason := shortage(planned, len(source)) or missing_segments(source):
             return planned.skipped(reason, planned.description.prepare)
         evaluator = PointEvaluator(
             source,
@@ -53,7 +53,8 @@ def measure_clicks(planned: PlannedSet, subject: Subject, options: SuiteOptions)
         title=planned.title,
         figures=evaluator.report(result.outcome for result in results if result.outcome is not None),
         all_images=len(source),
-        unanswered=sum(bool(result.fault) for result in results),
+        unanswered=sum(bool(result.fault) and result.outcome is not None for result in results),
+        left_out=sum(result.outcome is None for result in results),
         notes=planned.description.notes,
         seconds=sum(result.seconds for result in results),
     )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dico.atomic import atomic_file
+from training.data.panoptic_source import PanopticSource
+from training.records import Source
 from training.suite.plan import PlannedSet
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,15 @@ def missing_images(paths: Sequence[Path | None], root: Path) -> str:
     return f"{len(missing):,} of {len(paths):,} images are not in {root}, such as {name}"
 
 
+def missing_segments(source: Source) -> str:
+    """Which PNG files of panoptic annotations are not there, as a sentence; empty for any other annotations."""
+    files = list(source.segment_files()) if isinstance(source, PanopticSource) else []
+    missing = [file for file in files if not file.is_file()]
+    if not missing:
+        return ""
+    return f"{len(missing):,} of {len(files):,} PNG files of segments are not there, such as {missing[0]}"
+
+
 def write_faults(planned: PlannedSet, faults: Sequence[tuple[str, str]]) -> str:
     """Writes which images were not answered, and says it.
 
@@ -66,7 +77,7 @@ def write_faults(planned: PlannedSet, faults: Sequence[tuple[str, str]]) -> str:
     if len(lines) == len(faults):
         return f"none of its {len(faults):,} images could be answered; the first is {lines[0]}"
     log.warning(
-        "%s: %s of %s images were not answered and count as without masks, such as %s; all are in %s",
+        "%s: %s of %s images were not answered, such as %s; all are in %s",
         planned.name,
         f"{len(lines):,}",
         f"{len(faults):,}",

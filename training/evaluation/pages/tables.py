@@ -192,8 +192,15 @@ def tables_of(one: SetReport | PointSetReport) -> tuple[Table, ...]:
 
 def notes_of(one: SetReport | PointSetReport) -> tuple[str, ...]:
     """What has to be known to read the figures of a set: its own notes, and what did not go as it should."""
+    left_out = one.left_out if isinstance(one, PointSetReport) else 0
     part = f"Only a part was measured: {images_of(one)}, evenly spaced."
-    return (*([part] if one.is_subset else []), *([unanswered(one)] if one.unanswered else []), *one.notes)
+    gap = f"{left_out:,} image{' is' if left_out == 1 else 's are'} left out: the ground truth cannot be read."
+    return (
+        *([part] if one.figures.n_images + left_out < one.all_images else []),
+        *([gap] if left_out else []),
+        *([unanswered(one)] if one.unanswered else []),
+        *one.notes,
+    )
 
 
 def unanswered(one: SetReport | PointSetReport) -> str:

@@ -85,14 +85,16 @@ def _evaluated(args: argparse.Namespace) -> SuiteReport:
         task=args.task,
         output=args.output,
         images=args.images,
-        max_dets=args.max_dets,
+        max_dets=args.max_dets or BUDGETS,
         clicks=Clicks(args.clicks) if args.clicks else Clicks(),
         processes=processes,
         resume=args.resume,
         verify=args.verify,
     )
-    if args.verify and args.task == "point":
-        raise ValueError("--verify compares average recall and precision; there are none with --task point")
+    if args.task == "point" and (args.verify or args.max_dets):
+        raise ValueError("--verify and --max-dets are about average recall and precision; --task point has none")
+    if args.clicks and args.task != "point":
+        raise ValueError("--clicks are for --task point")
     return evaluate_suite(args.datasets, _subject(args, processes), options)
 
 
@@ -161,9 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--images", type=positive, default=0, metavar="N", help="only N images of each set, evenly spaced"
     )
-    parser.add_argument(
-        "--max-dets", type=_budgets, default=BUDGETS, metavar="N,N", help="mask budgets an image (10,100,1000)"
-    )
+    parser.add_argument("--max-dets", type=_budgets, metavar="N,N", help="mask budgets an image (10,100,1000)")
     parser.add_argument(
         "--clicks", type=positive, metavar="N", help="with --task point, at most so many; 1 for the first alone (20)"
     )

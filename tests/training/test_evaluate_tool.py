@@ -334,7 +334,9 @@ def test_a_damaged_results_file_is_told_with_its_entry(tmp_path, annotations, la
         (["--model", "nowhere.pth", "--device", ABSENT], f"device={ABSENT} is not to be had here"),
         (["--model", "nowhere.pth", "--processes", "2", "--device", "cuda"], "several processes are for --device cpu"),
         (["--predictions", ".", "--task", "point"], "--task point needs a --model that can be clicked"),
-        (["--store", ".", "--task", "point", "--verify"], "--verify compares average recall and precision"),
+        (["--store", ".", "--task", "point", "--verify"], "--verify and --max-dets are about average recall"),
+        (["--store", ".", "--task", "point", "--max-dets", "10"], "--verify and --max-dets are about average recall"),
+        (["--store", ".", "--clicks", "2"], "--clicks are for --task point"),
     ],
 )
 def test_wrong_usage(tmp_path, annotations, evaluate, capsys, more, complaint):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 READ_BYTES = 1 << 20
 LONGEST_ENTRY = 1 << 26
 """An entry that does not end within so many bytes is taken for a damaged one."""
-LARGEST_ID = 1 << 63
+LARGEST_ID, LARGEST_SCORE = 1 << 63, float(np.finfo(np.float32).max)
 _REMEDY = "write the file again, or fetch it again"
 _EXAMPLE = '{"image_id": 1, "segmentation": {"size": [H, W], "counts": ...}, "score": 0.5}'
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -106,10 +105,10 @@ def _fault_of(value: Any) -> str | None:
     if missing:
         return f"has no {' and no '.join(missing)}"
     if type(value["image_id"]) is not int or not abs(value["image_id"]) < LARGEST_ID:
-        return f"has an image_id that is no whole number of 63 bits: {value['image_id']!r}"
+        return f"has an image_id that is no int64: {value['image_id']!r}"
     score = value["score"]
-    if type(score) not in (int, float) or not abs(score) <= sys.float_info.max:
-        return f"has a score that is no number: {score!r}"
+    if type(score) not in (int, float) or not abs(score) <= LARGEST_SCORE:
+        return f"has a score that is no float32: {str(score)[:40]}"
     return None
 
 

@@ -23,10 +23,6 @@ BUDGETS = (100, 350, 1000)
 FIGURES = [f"{kind}{size}" for kind in ("ar", "ap") for size in ("", "_small", "_medium", "_large")] + ["ap50"]
 
 
-def codes_of(image: AnnotatedImage) -> list[bytes]:
-    return [rle["counts"].encode() for rle in image.to_rle_dicts()]
-
-
 def figures_of(report: EvalReport) -> dict[int, dict[str, float]]:
     return {f.max_masks: {name: getattr(f, name) for name in FIGURES} for f in report.budgets}
 
@@ -48,13 +44,27 @@ def test_equals_pycocotools(tmp_path: Path, seed: int, crowds: bool, ties: bool)
         assert_equal_figures(figures_of(report), coco_figures(annotations, predictions, budgets))
 
 
-def test_equals_pycocotools_on_photographs(dev_data: Path) -> None:
-    path = dev_data / "smoke" / "annotations.json"
-    annotations = json.loads(path.read_text())
+@pytest.mark.parametrize(
+    ("annotations_of", "images"),
+    [
+        ("smoke/annotations.json", 8),
+        ("bsds_train/annotations.json", 10),
+        ("bsds_train/annotations_consensus.json", 10),
+        ("coco_instances/annotations.json", 40),
+        ("coco_panoptic/annotations.json", 15),
+        ("parts/annotations.json", 15),
+    ],
+)
+def test_equals_pycocotools_on_photographs(tmp_path: Path, dev_data: Path, annotations_of: str, images: int) -> None:
+    annotations = json.loads((dev_data / annotations_of).read_text())
+    annotations["images"] = annotations["images"][:: len(annotations["images"]) // images]
+    chosen = {image["id"] for image in annotations["images"]}
+    annotations["annotations"] = [one for one in annotations["annotations"] if one["image_id"] in chosen]
+    path = write(tmp_path, annotations)
     rng = np.random.default_rng(0)
     predictions = {}
     for image in load_annotations(path):
-        truths = MaskSet.from_rles(image.size_hw, codes_of(image))
+        truths = MaskSet.from_rles(image.size_hw, image.rles)
         moved_NHW = np.roll(truths.decode(), rng.integers(0, 6), axis=1)
         both = MaskSet.concat([truths[::3], MaskSet.from_arrays(moved_NHW)])
         predictions[image.image_id] = both.with_fields(score=rng.random(len(both)))
@@ -103,7 +113,7 @@ def test_without_any_truth_nothing_is_known(tmp_path: Path) -> None:
 
 def test_false_alarms_on_images_without_truth_lower_precision(tmp_path: Path) -> None:
     path = hand_made(tmp_path)
-    right = MaskSet.from_rles((40, 40), codes_of(load_annotations(path)[0]))
+    right = MaskSet.from_rles((40, 40), load_annotations(path)[0].rles)
     wrong = MaskSet.from_arrays(np.ones((2, 40, 40), dtype=bool), score=[2.0, 2.0])
     alone = evaluate_masks([(7, right)], path, resamples=0).at(100)
     both = evaluate_masks([(7, right), (8, wrong)], path, resamples=0).at(100)

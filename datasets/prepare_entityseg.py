@@ -8,8 +8,9 @@ Writes OUTPUT/annotations.json, and links the images into OUTPUT/images. What is
     images_lr/entity_01_11580/*.jpg, and likewise entity_02_11598 and entity_03_10049, beside it or named with --images
 
 An image is annotated all over with entities, things and stuff alike, that do not overlap. Low resolution is a short
-side of 800 and a long side of at most 1,333 pixels; masks were resized by taking the nearest pixel. "level" is here
-whether an entity is a "thing" or "stuff", where the file's categories say so.
+side of 800 and a long side of at most 1,333 pixels; masks were resized by taking the nearest pixel. Areas are those of
+the masks, as those of the file may be of the size before. "level" is here whether an entity is a "thing" or "stuff",
+where the file's categories say so.
 
 Sources of truth: the README of https://github.com/adobe-research/EntitySeg-Dataset (the fields of images and
 annotations; category_id is the same for all, category_id_ori is the category), Entityv2/DATA.md of

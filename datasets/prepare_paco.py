@@ -89,8 +89,9 @@ def prepare_paco(source: Path, output: Path, *, images: Path, least: int = IMAGE
                     f"{source}: part {one['id']} is of object {one['obj_ann_id']}, which is not in the file"
                 )
             fields = {**area_of(one), "level": level, "source_id": one["id"], "obj_ann_id": one["obj_ann_id"]}
+            crowd = bool(one.get("iscrowd", 0))
             written = writer.add_annotation(
-                one["image_id"], one.get("segmentation"), category_id=one["category_id"], **fields
+                one["image_id"], one.get("segmentation"), category_id=one["category_id"], iscrowd=crowd, **fields
             )
             levels[level] += written is not None
     found = f"{levels['object']:,} objects and {levels['part']:,} parts"

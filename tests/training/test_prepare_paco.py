@@ -55,7 +55,7 @@ def content():
             # A part may come before its object, and an object may have none.
             annotation(201, 11, 600, 77, code(HANDLE_HW)),
             annotation(77, 11, 2, 77, [rectangle(3, 4, 20, 12)], area=240.0),
-            annotation(202, 11, 601, 77, runs(RIM_HW)),
+            annotation(202, 11, 601, 77, runs(RIM_HW), iscrowd=1),
             annotation(203, 11, 601, 77, code(np.zeros(SIZE_HW, dtype=np.uint8))),
             annotation(9, 5, 3, 9, [rectangle(1, 1, 9, 9)]),
         ],
@@ -107,7 +107,7 @@ def test_objects_and_parts(prepare, tmp_path, capsys):
     np.testing.assert_array_equal(mask_of(rim), RIM_HW)
     np.testing.assert_array_equal(mask_of(mug), box_mask(SIZE_HW, 3, 4, 20, 12))
     assert (handle["area"], mug["area"]) == (40.25, 240.0)
-    assert all(one["iscrowd"] == 0 for one in written["annotations"])
+    assert [one["iscrowd"] for one in written["annotations"]] == [0, 0, 1, 0]
     said = capsys.readouterr().err
     assert "2 objects and 2 parts, while 10,794 and 20,945 were published" in said
     assert "1 without a pixel" in said

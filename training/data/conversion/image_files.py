@@ -33,10 +33,11 @@ def image_size_hw(path: Path) -> tuple[int, int]:
 
 
 def gather_images(files: Mapping[str, Path], folder: Path, *, copy: bool = False) -> str:
-    """Makes one folder have the images of a data set and no others, whatever else lies beside them in its source.
+    """Makes a folder have the images of a data set, without what else lies beside them in its source.
 
     Images are linked, relative to their place, so that a folder that holds both may be moved; where the system allows
-    no links, they are copied. What is there already stays, so that an interrupted call is made good by another.
+    no links, they are copied. What is there already stays, so that an interrupted call is made good by another; that
+    of another call, too.
 
     Args:
         files: Where each image lies, by its path from the folder, with forward slashes.

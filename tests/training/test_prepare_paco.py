@@ -162,4 +162,5 @@ def test_description(prepare, tmp_path, monkeypatch):
     described("paco", images=paco.IMAGES, script="prepare_paco")
     monkeypatch.setenv("DICO_DATASETS", str(tmp_path))
     assert prepare() == 0
-    assert [len(record.read_masks()) for record in open_source("paco") if record.path.is_file()] == [1, 2]  # without the crowd
+    # A crowd is no mask.
+    assert [len(record.read_masks()) for record in open_source("paco") if record.path.is_file()] == [1, 2]

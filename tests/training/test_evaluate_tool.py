@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import runpy
 import shutil
@@ -85,6 +86,12 @@ def test_a_model_its_store_and_its_results_file_have_equal_figures(tmp_path, ann
         f"store {store}",
         f"predictions {results}",
     ]
+    asked = [report.pop("asked")["drawn"] for report in reports]
+    digests = {"checkpoint_sha256": checkpoint, "results_sha256": results}
+    assert [one["subject"].get(name) for one, name in zip(asked[::2], digests, strict=True)] == [
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in digests.values()
+    ]
+    assert {one["annotations"] for one in asked} == {hashlib.sha256(annotations.read_bytes()).hexdigest()}
     assert reports[0] == reports[1] == reports[2]
     (of_set,) = reports[0]["sets"]
     assert dico(["eval", str(store), "--gt", str(annotations), "--json", str(tmp_path / "d.json")]) == 0

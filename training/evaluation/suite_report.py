@@ -161,6 +161,8 @@ class SuiteReport:
         skipped: The other ones.
         verified: How the figures were compared with those of COCO's own code, as a sentence; empty when they were not.
         made_with: Versions, by name of package.
+        asked: What the figures of each set depend on, by name of the set: digests of its annotations and of what
+            answered, and settings; JSON-ready.
     """
 
     task: Task
@@ -169,6 +171,7 @@ class SuiteReport:
     skipped: tuple[Skipped, ...]
     verified: str = ""
     made_with: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; what is not known (NaN) is None.
@@ -181,6 +184,7 @@ class SuiteReport:
             "subject": self.subject,
             "verified": self.verified,
             "made_with": dict(self.made_with),
+            "asked": {name: dict(asked) for name, asked in self.asked.items()},
             "sets": [_without_machine(dataclasses.asdict(one)) for one in self.sets],
             "skipped": [dataclasses.asdict(one) for one in self.skipped],
             "seconds": {one.name: round(one.seconds, 3) for one in self.sets},

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
+from typing import Any
 
 from dico.atomic import atomic_file
 from dico.ground_truth import AnnotatedImage
@@ -52,6 +53,7 @@ def evaluate_suite(names: Sequence[str], subject: Subject, options: SuiteOptions
         skipped=tuple(one for one in reports if isinstance(one, Skipped)),
         verified=_verified(of_masks),
         made_with=_versions(),
+        asked=_asked(sets, reports),
     )
     _write(report, of_masks, options)
     return report
@@ -77,6 +79,13 @@ def _remedy(skipped: Skipped) -> str:
 def _verified(measured: Sequence[MeasuredMasks]) -> str:
     engines = sorted({one.verified for one in measured if one.verified})
     return f"{' and '.join(engines)} found the same figures on all data sets" if engines else ""
+
+
+def _asked(
+    sets: Sequence[PlannedSet | Skipped], reports: Sequence[SetReport | PointSetReport | Skipped]
+) -> dict[str, Mapping[str, Any]]:
+    measured = {one.name for one in reports if not isinstance(one, Skipped)}
+    return {one.name: one.asked for one in sets if isinstance(one, PlannedSet) and one.name in measured}
 
 
 def _versions() -> dict[str, str]:

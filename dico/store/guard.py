@@ -47,7 +47,7 @@ def take_lock(descriptor: int, folder: Path, *, wait: bool) -> bool:
 
     Args:
         descriptor: The file.
-        folder: The store's folder, for the message.
+        folder: Where it lies, for the message.
         wait: Whether to wait for who has it locked.
 
     Returns:

@@ -77,6 +77,16 @@ def test_another_evaluation_is_refused_with_what_differs_and_the_remedy(tmp_path
     require_resumable(tmp_path / "none", other, resume=True)
 
 
+def test_two_processes_do_not_write_one_journal(tmp_path):
+    path = tmp_path / "images.journal"
+    with ResultJournal(path, ASKED, resume=False) as journal:
+        with pytest.raises(JournalError, match="is written by another process now; let it end, or choose another"):
+            ResultJournal(path, ASKED, resume=True)
+        journal.append({"image_id": 1})
+    with ResultJournal(path, ASKED, resume=True) as journal:
+        assert list(journal.results()) == [{"image_id": 1}]
+
+
 def test_the_result_of_an_image_round_trips():
     rng = np.random.default_rng(0)
     outcome = ImageOutcome(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dico.store.guard import take_lock
 from dico.store.journal import Journal, read_journal
 from dico.store.manifest import config_differences
 
@@ -29,13 +31,19 @@ class ResultJournal:
         resume: Whether a journal that is there already is gone on with.
 
     Raises:
-        JournalError: when there is one with results and it is not to be gone on with, or is about something else.
+        JournalError: when there is one with results and it is not to be gone on with, or is about something else; or
+            another process writes it.
+        dico.store.errors.StoreError: when the file system has no locks.
     """
 
     def __init__(self, path: Path, asked: Mapping[str, Any], *, resume: bool) -> None:
         require_resumable(path, asked, resume=resume)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if not take_lock(self._lock, path.parent, wait=False):
+            os.close(self._lock)
+            raise JournalError(f"{path} is written by another process now; let it end, or choose another --output")
         self._journal = Journal(path)
         if next(read_journal(path), None) is None:
             self.append(_header(asked))
@@ -45,6 +53,7 @@ class ResultJournal:
 
     def __exit__(self, *_: object) -> None:
         self._journal.close()
+        os.close(self._lock)
 
     def append(self, result: Mapping[str, Any]) -> None:
         """Adds a result; JSON-ready.

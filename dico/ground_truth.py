@@ -183,8 +183,8 @@ def image_ids_of_paths(images: Sequence[AnnotatedImage], paths: Iterable[str]) -
     if not found:
         labelled = [str(path) for group in by_name.values() for path in group][:3]
         raise ValueError(
-            f"no labelled image is in the annotations: they name {[image.file_name for image in images[:3]]}, "
-            f"the labels are of {labelled}"
+            f"no labelled image is among the {len(images)} that are to be evaluated: they are such as "
+            f"{[image.file_name for image in images[:3]]}, the labels are of {labelled}"
         )
     return found
 

@@ -196,7 +196,9 @@ def test_store_is_evaluated_on_every_annotated_image(tmp_path: Path) -> None:
 
 def test_store_of_other_images_is_refused(tmp_path: Path) -> None:
     store = make_store(tmp_path, {"other.jpg": MaskSet.empty((40, 40))})
-    with pytest.raises(ValueError, match=r"no labelled image is in the annotations.*7\.png.*other\.jpg"):
+    with pytest.raises(
+        ValueError, match=r"no labelled image is among the .* that are to be evaluated.*7\.png.*other\.jpg"
+    ):
         evaluate_store(store, hand_made(tmp_path))
 
 
@@ -290,7 +292,7 @@ def test_ambiguous_and_foreign_names_are_refused() -> None:
         image_ids_of_paths(annotated("1.jpg"), ["a/1.jpg", "b/1.jpg"])
     with pytest.raises(ValueError, match=r"share one.*b/1\.jpg"):
         image_ids_of_paths(annotated("a/1.jpg", "b/1.jpg"), ["1.jpg"])
-    with pytest.raises(ValueError, match=r"name \['1\.jpg'\], the labels are of \['2\.jpg'\]"):
+    with pytest.raises(ValueError, match=r"such as \['1\.jpg'\], the labels are of \['2\.jpg'\]"):
         image_ids_of_paths(annotated("1.jpg"), ["2.jpg"])
 
 

@@ -50,19 +50,19 @@ class Source(Sequence[ImageRecord]):
         return f"{len(self)} images, {digest.hexdigest()[:12]}"
 
 
-def images_folder(annotations: Path, file_names: Sequence[str], *, also: Sequence[Path] = ()) -> Path:
+def images_folder(annotations: Path, file_names: Sequence[str]) -> Path:
     """Where the images of an annotation file lie when nobody says it: in one of the usual folders.
 
     Args:
         annotations: The file.
         file_names: Its images, of which the first few are looked for; of some, the name may be empty.
-        also: Folders that are less usual.
 
     Returns:
-        ``images`` beside the file, its own folder, the one above or one of ``also``: the first that has the most of
-        them, which is ``images`` where none has any.
+        ``images`` beside the file, its own folder, the one above or, as COCO has them, ``../val2017`` of
+        ``instances_val2017.json``: the first that has the most of them, which is ``images`` where none has any.
     """
-    folders = (annotations.parent / "images", annotations.parent, annotations.parent.parent, *also)
+    beside, above = annotations.parent, annotations.parent.parent
+    folders = (beside / "images", beside, above, above / annotations.stem.rpartition("_")[2])
     looked_for = [name for name in file_names[:_LOOK_AT] if name]
     return max(folders, key=lambda folder: sum((folder / name).is_file() for name in looked_for))
 

@@ -417,6 +417,10 @@ def test_unknown_names(tmp_path, monkeypatch):
         open_source("qqq")
     with pytest.raises(ValueError, match="is neither a store of dico label"):
         open_source(str(tmp_path))
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    (tmp_path / "coco" / "annotations" / "instances_val2017.json").touch()
+    with pytest.raises(ValueError, match=r"nor a folder of SA-1B .* name the json itself"):
+        open_source(str(tmp_path / "coco"))
     with pytest.raises(ValueError, match="must name at least one data set"):
         open_sources([])
     monkeypatch.setattr(catalog, "DESCRIPTIONS", tmp_path)

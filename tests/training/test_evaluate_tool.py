@@ -218,7 +218,7 @@ def test_what_is_not_there_is_skipped_with_what_prepares_it(tmp_path, annotation
     skipped = {one["name"]: one for one in report["skipped"]}
     assert list(skipped) == ["absent", "half", "unset"]
     assert "does not exist" in skipped["absent"]["reason"] and skipped["absent"]["command"] == "python datasets/draw.py"
-    assert skipped["half"]["reason"].endswith("has 5 of 6 images: it was prepared by half")
+    assert "has 5 of 6 images: it was prepared by half; for figures on these alone" in skipped["half"]["reason"]
     assert "DICO_DATASETS, which is not set" in skipped["unset"]["reason"]
     assert "absent was skipped: " in told.err and "\n    python datasets/draw.py\n" in told.err
     assert "draw one more" in (tmp_path / "a" / "report.md").read_text()
@@ -234,7 +234,7 @@ def test_a_model_needs_the_images(tmp_path, annotations, checkpoint, datasets, e
     (annotations.parent / "images" / "03.png").unlink()
     command = ["--model", str(checkpoint), *SMALL, "--output", str(tmp_path / "a"), "--datasets", "there"]
     assert evaluate(command) == 2
-    assert "1 of 5 images are not in" in (told := capsys.readouterr().err) and "such as 03.png" in told
+    assert "1 of 5 images are not in" in (told := capsys.readouterr().err) and "such as 03.png; a YAML" in told
     assert evaluate([*command, "--images", "1"]) == 0
     assert "drawn: 1 images" not in capsys.readouterr().out
     assert report_in(tmp_path / "a")["sets"][0]["all_images"] == 5
@@ -282,7 +282,7 @@ def test_labels_that_are_missing(tmp_path, annotations, image_folder, evaluate, 
     assert dico(["label", str(image_folder(2)), str(tmp_path / "others"), "--quiet"]) == 0
     capsys.readouterr()
     assert evaluate([*command, str(tmp_path / "b"), "--store", str(tmp_path / "others")]) == 2
-    assert "no labelled image is in the annotations" in capsys.readouterr().err
+    assert "no labelled image is among the 5 that are to be evaluated" in capsys.readouterr().err
 
 
 def test_a_bad_image_never_ends_the_others(tmp_path, annotations, checkpoint, evaluate):

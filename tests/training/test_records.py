@@ -5,13 +5,13 @@ from training.records import images_folder
 
 @pytest.mark.parametrize("folder", ["labels/images", "labels", ".", "photos"])
 def test_images_lie_where_most_of_them_are_found(tmp_path, folder):
-    annotations, also = tmp_path / "labels" / "a.json", tmp_path / "photos"
+    annotations = tmp_path / "labels" / "instances_photos.json"
     for place in ("labels/images", "labels", ".", "photos"):
         (tmp_path / place).mkdir(exist_ok=True, parents=True)
     for name in ("1.jpg", "2.jpg"):
         (tmp_path / folder / name).touch()
     (tmp_path / ("labels/images" if folder != "labels/images" else "photos") / "1.jpg").touch()
-    found = images_folder(annotations, ["", "1.jpg", "2.jpg"], also=[also])
+    found = images_folder(annotations, ["", "1.jpg", "2.jpg"])
     assert found.samefile(tmp_path / folder)
 
 

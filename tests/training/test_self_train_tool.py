@@ -177,7 +177,7 @@ def test_annotations_of_other_images_are_refused(tmp_path, annotations, labels, 
     content["images"] = [{**image, "file_name": f"other{image['file_name']}"} for image in content["images"]]
     annotations.write_text(json.dumps(content))
     assert self_train(["human", str(annotations), str(labels.path), str(tmp_path / "a")]) == 2
-    assert "no labelled image is in the annotations" in capsys.readouterr().err
+    assert "no labelled image is among the" in capsys.readouterr().err
 
 
 @pytest.mark.slow

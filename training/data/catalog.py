@@ -14,7 +14,7 @@ from dico.config_loading import load_dataclass, load_mapping, require
 from dico.store.manifest import MANIFEST
 from training.data.coco_source import CocoSource
 from training.data.panoptic_source import PanopticSource, is_panoptic
-from training.data.sources import ConcatSource, Sa1bSource, StoreSource
+from training.data.sources import ConcatSource, Sa1bSource, StoreSource, is_sa1b
 from training.records import Source, data_set_name
 
 FORMATS = ("coco", "lvis", "panoptic", "sa1b", "store")
@@ -218,9 +218,10 @@ def _locate_folder(path: Path) -> Located:
         return Located("store", path)
     if (path / "annotations.json").is_file():
         return Located("coco", path / "annotations.json")
-    if next(path.rglob("*.json"), None) is None:
+    if not is_sa1b(path):
         raise ValueError(
-            f"{path} is neither a store of dico label (it has no {MANIFEST}) nor a folder of SA-1B (it has no json)"
+            f"{path} is neither a store of dico label (it has no {MANIFEST}) nor a folder of SA-1B (no json lies beside"
+            " an image of its name); of COCO's annotations, name the json itself"
         )
     return Located("sa1b", path)
 

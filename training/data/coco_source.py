@@ -36,8 +36,9 @@ class CocoSource(LazySource):
 
     Args:
         path: The json. Where an image has no ``file_name``, as in LVIS, folder and name are those of its ``coco_url``.
-        images: The folder that file names are relative to; None for ``images`` beside the json, the folder of the json
-            or the one above it, whichever has the images.
+        images: The folder that file names are relative to; None for ``images`` beside the json, the folder of the
+            json, the one above it or, as COCO has them, ``../val2017`` of ``instances_val2017.json``, whichever has the
+            images.
         name: What messages call it; None for its path.
 
     Attributes:

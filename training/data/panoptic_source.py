@@ -15,7 +15,6 @@ from dico.masks import MaskSet, encode_mask
 from training.data.lazy_source import LazySource
 from training.records import ImageRecord, images_folder
 
-_PREFIX = "panoptic_"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -56,8 +55,7 @@ class PanopticSource(LazySource):
             raise ValueError(f"{path} must have annotations, one for each image")
         beside = path.with_suffix("")
         self._folder = beside if beside.is_dir() else path.parent
-        as_coco_has_them = path.parent.parent / path.stem.removeprefix(_PREFIX)
-        self._images = images or images_folder(path, self._files, also=[as_coco_has_them])
+        self._images = images or images_folder(path, self._files)
 
     def __len__(self) -> int:
         return len(self._ids)

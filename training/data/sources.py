@@ -96,10 +96,19 @@ class Sa1bSource(LazySource):
     def record(self, place: int) -> ImageRecord:
         """The record of the json file at a place."""
         file = self._files[place].path
-        stem = self._images / file.removesuffix(".json")
-        candidates = [stem, *(stem.with_name(stem.name + suffix) for suffix in _SUFFIXES)]
+        candidates = _images_of(self._images / file.removesuffix(".json"))
         image = next((path for path in candidates if path.is_file()), candidates[1])  # whose absence says where to look
         return ImageRecord(file, image, partial(_sa1b_masks, self._path / file))
+
+
+def is_sa1b(folder: Path) -> bool:
+    """Whether a folder has a json beside an image of its name, as SA-1B has them."""
+    return any(path.is_file() for file in folder.rglob("*.json") for path in _images_of(file.with_suffix("")))
+
+
+def _images_of(stem: Path) -> list[Path]:
+    """What the image may be called that has the name of a json."""
+    return [stem, *(stem.with_name(stem.name + suffix) for suffix in _SUFFIXES)]
 
 
 class ConcatSource(LazySource):

@@ -27,7 +27,10 @@ def shortage(planned: PlannedSet, images: int) -> str:
     expected = planned.description.expected_images
     if images >= expected:
         return ""
-    return f"{planned.located.annotations} has {images:,} of {expected:,} images: it was prepared by half"
+    return (
+        f"{planned.located.annotations} has {images:,} of {expected:,} images: it was prepared by half; for figures on"
+        " these alone, describe it in a YAML file of your own, without expected_images (datasets/README.md)"
+    )
 
 
 def missing_images(paths: Sequence[Path | None], root: Path) -> str:
@@ -45,7 +48,10 @@ def missing_images(paths: Sequence[Path | None], root: Path) -> str:
         name = "one without a file_name"
     else:
         name = str(first.relative_to(root) if first.is_relative_to(root) else first)
-    return f"{len(missing):,} of {len(paths):,} images are not in {root}, such as {name}"
+    return (
+        f"{len(missing):,} of {len(paths):,} images are not in {root}, such as {name}; a YAML file can name another"
+        " folder (datasets/README.md)"
+    )
 
 
 def missing_segments(source: Source) -> str:

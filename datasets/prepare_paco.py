@@ -1,7 +1,7 @@
 """PACO-LVIS val as an annotation file whose masks are told apart: objects and parts.
 
 Example:
-    python datasets/prepare_paco.py $DICO_DATASETS/paco/annotations/paco_lvis_v1_val.json $DICO_DATASETS/paco
+    python datasets/prepare_paco.py $DICO_DATASETS/paco/paco_lvis_v1_val.json $DICO_DATASETS/paco
 
 Source of truth: https://github.com/facebookresearch/paco, docs/PACO_DATASET.md (format and counts: 2,410 images, 10,794
 masks of objects, 20,945 of parts) and its notebooks (an object is an annotation whose obj_ann_id is its own id, a part

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
+from dico.interrupt import Interrupt
 from training.evaluation.running.journal import ResultJournal
 from training.evaluation.running.processes import results_of
 
@@ -58,6 +59,9 @@ def run_set(
 
     Images that could not be answered are tried again, as the reason may be gone.
 
+    The first Ctrl-C (or SIGTERM) is heeded between images: compiled code would turn it into an error of its own, which
+    would be the image's fault, and the end of nothing. The second is heeded at once.
+
     Args:
         tasks: One an image; their keys differ.
         make_work: As for :func:`training.evaluation.running.processes.results_of`.
@@ -68,6 +72,7 @@ def run_set(
 
     Raises:
         training.evaluation.running.processes.WorkerError: when a process died; what was done is in the journal.
+        KeyboardInterrupt: after Ctrl-C; likewise.
     """
     keys = {task.key for task in tasks}
     results: dict[int | str, R] = {}
@@ -78,7 +83,10 @@ def run_set(
     left = [task for task in tasks if task.key not in results or results[task.key].fault]
     fresh = results_of(left, make_work, processes=max(1, min(processes, len(left))), name_of=str)
     progress = tqdm(fresh, total=len(tasks), initial=len(tasks) - len(left), desc=name, unit=" images", disable=None)
-    for result in progress:
-        journal.append(result.to_json())
-        results[result.key] = result
+    with Interrupt() as interrupt:
+        for result in progress:
+            journal.append(result.to_json())
+            results[result.key] = result
+            if interrupt.requested:
+                raise KeyboardInterrupt
     return [results[task.key] for task in tasks]

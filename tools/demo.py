@@ -1,9 +1,10 @@
 """Opens a page in the browser: click on a photograph, and see what the click may mean. For this machine alone.
 
-A checkpoint of a promptable model is trained so:
+It starts with the small model in weights/. Another one is trained so:
     python tools/train_net.py --config-file configs/training/promptable_tiny.yaml 'data.train=[labels/]' output=clicks
 
 Example:
+    python tools/demo.py
     python tools/demo.py clicks/model_final.pth
     python tools/demo.py clicks/model_final.pth --port 8000 automatic.min_iou=0.7
 """

@@ -118,7 +118,8 @@ def evaluated(
     """The report of each data set."""
     output = output / "reports" / subject.name.replace("/", "_")
     command = [sys.executable, str(REPOSITORY / "tools" / "evaluate.py"), "--datasets", *names]
-    command += [subject.option, str(subject.place), "--output", str(output), "--images", str(arguments.images)]
+    command += [subject.option, str(subject.place), "--output", str(output)]
+    command += ["--images", str(arguments.images)] if arguments.images else []
     command += ["--max-dets", ",".join(map(str, BUDGETS)), "--processes", str(arguments.processes)]
     if output.exists():
         command.append("--resume")

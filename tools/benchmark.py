@@ -6,7 +6,7 @@ a process of its own. Figures and versions are written to benchmark.json, and a 
 Example:
     python tools/benchmark.py --output here
     python tools/benchmark.py --only training --config-file FILE optim.batch_size=4
-    python tools/benchmark.py --compare here/benchmark.json there/benchmark.json
+    python tools/benchmark.py --compare here/ there/
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from dico.atomic import atomic_file
 from dico.cli import WRONG_USAGE, message_of
 from dico.label_command import DONE, INTERRUPTED, SOME_FAILED, positive
-from training.benchmarking.report import compared, markdown, read_report
+from training.benchmarking.report import FILE, compared, markdown, read_report
 from training.benchmarking.run import PARTS, run_benchmark
 from training.benchmarking.settings import QUICK, BenchmarkSettings
 from training.config import load_train_config
@@ -61,7 +61,7 @@ def _measure(args: argparse.Namespace) -> int:
     parts = [part for part in PARTS if part in args.only]
     report = run_benchmark(settings, parts, tell=lambda part: print(f"benchmark: {part} ...", file=sys.stderr))
     page = markdown(report)
-    for name, text in (("benchmark.json", report.to_json()), ("benchmark.md", page)):
+    for name, text in ((FILE, report.to_json()), ("benchmark.md", page)):
         with atomic_file(args.output / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     print(page, end="")
@@ -124,7 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", metavar="D", help="of networks: auto, cpu, cuda or mps (auto)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works; says nothing of speed")
     parser.add_argument(
-        "--compare", type=Path, nargs=2, metavar=("A", "B"), help="print two benchmark.json side by side, and stop"
+        "--compare",
+        type=Path,
+        nargs=2,
+        metavar=("A", "B"),
+        help="print two benchmark.json, or folders of one, side by side",
     )
     return parser
 

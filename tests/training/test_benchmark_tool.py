@@ -204,9 +204,10 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path, capsys):
     for path in paths:
         path.parent.mkdir()
         path.write_text(report_of(FIGURES).to_json())
-    assert TOOL["main"](["--compare", *map(str, paths)]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("here: ") and rows_of(said)["what"] == ["here", "there", "ratio"]
+    for named in (paths, [path.parent for path in paths]):
+        assert TOOL["main"](["--compare", *map(str, named)]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith("here: ") and rows_of(said)["what"] == ["here", "there", "ratio"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 1, "machine": {"cpu": "x"}}'])

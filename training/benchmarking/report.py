@@ -11,6 +11,8 @@ from typing import Any
 from training.benchmarking.figures import Figure, shown
 from training.benchmarking.machine import Load, Machine
 
+FILE = "benchmark.json"
+"""What the file of a report is called."""
 FORMAT = 1
 """Of the file; changes when an older one cannot be read any more, or its figures mean something else."""
 
@@ -67,12 +69,13 @@ class BenchmarkReport:
 
 
 def read_report(path: Path) -> BenchmarkReport:
-    """The report in a file.
+    """The report in a file, or in the ``benchmark.json`` of a folder.
 
     Raises:
         FileNotFoundError: when there is none.
         ValueError: when it is none, with the file.
     """
+    path = path / FILE if path.is_dir() else path
     try:
         return BenchmarkReport.from_json(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:

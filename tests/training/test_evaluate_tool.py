@@ -285,6 +285,15 @@ def test_labels_that_are_missing(tmp_path, annotations, image_folder, evaluate, 
     assert "no labelled image is among the 5 that are to be evaluated" in capsys.readouterr().err
 
 
+def test_where_nothing_is_found_the_way_out_is_told(tmp_path, annotations, evaluate, caplog):
+    images, labels = str(annotations.parent / "images"), str(tmp_path / "none")
+    nothing = ["divide.max_masks=0", "conquer.whole_image=none", "refine.method=none"]
+    assert dico(["label", images, labels, "--quiet", *nothing]) == 0
+    command = ["--datasets", str(annotations), "--processes", "1", "--store", labels, "--output", str(tmp_path / "a")]
+    assert evaluate(command) == 0
+    assert "not one mask was found; if a promptable model was asked, lower automatic.min_iou" in caplog.text
+
+
 def test_a_bad_image_never_ends_the_others(tmp_path, annotations, checkpoint, evaluate):
     content = json.loads(annotations.read_text())
     (annotations.parent / "images" / "00.png").write_bytes(b"no image")

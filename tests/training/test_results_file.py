@@ -70,7 +70,7 @@ def test_entries_in_any_order_and_in_parts_of_any_size(tmp_path, monkeypatch, in
     answers = ResultsAnswers(path, [image(image_id) for image_id in (3, 4, 5, 900)])
     for image_id, masks in boxes.items():
         assert (answers.masks(image(image_id), None).decode() == np.stack(masks)).all()
-    assert answers.masks(image(4), None) is None
+    assert len(answers.masks(image(4), None)) == 0  # tools write nothing where they find nothing
     again = pickle.loads(pickle.dumps(answers))
     assert again.masks(image(5), None) == answers.masks(image(5), None)
 

@@ -82,6 +82,12 @@ def measure_masks(planned: PlannedSet, subject: Subject, options: SuiteOptions) 
         return planned.skipped(reason)
     facts = SetFacts(planned.name, planned.title, len(images), planned.description.notes)
     report = set_report(results, facts, max_dets=options.max_dets, images_root=root)
+    if not report.figures.masks_per_image:
+        log.warning(
+            "%s: not one mask was found; if a promptable model was asked, lower automatic.min_iou and "
+            "automatic.min_stability, which a model that was trained briefly does not pass",
+            planned.name,
+        )
     answers = make_answers()
     verified = _verified(report, tasks, results, answers, options.max_dets) if options.verify else ""
     shown_ids = {image.image_id for image in (*report.worst, *report.best)}

@@ -45,12 +45,14 @@ class ResultsAnswers:
             )
         if not there.all():
             log.warning("%s: %d entries are of images that are not evaluated; they are left out", path, (~there).sum())
+        if without := len(known) - len(np.unique(self._index.image_E[there])):
+            log.warning("%s: %d of %d images have no entry: nothing was found in them", path, without, len(known))
 
-    def masks(self, image: AnnotatedImage, path: Path | None) -> MaskSet | None:
-        """The masks of the image's entries, by falling score; None when it has no entry."""
+    def masks(self, image: AnnotatedImage, path: Path | None) -> MaskSet:
+        """The masks of the image's entries, by falling score; none when it has no entry, as tools write it then."""
         entries = list(self._index.entries(image.image_id))
         if not entries:
-            return None
+            return MaskSet.empty(image.size_hw)
         # By scores in double precision, of which a MaskSet has half the digits.
         entries.sort(key=lambda entry: -entry[1]["score"])
         return MaskSet.from_rles(

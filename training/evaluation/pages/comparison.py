@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
+from dico.evaluation_report import BudgetFigures
 from training.evaluation.pages import published
 from training.evaluation.pages.tables import (
     UNKNOWN,
@@ -13,8 +16,13 @@ from training.evaluation.pages.tables import (
     of_figure,
     recall_at,
     unanswered,
+    with_interval,
 )
 from training.evaluation.suite_report import PointSetReport, SetReport, SuiteReport
+
+_OF_THE_AVERAGE = (
+    "The interval of our average is that of independent sets; as COCO and LVIS share images, it is a little too narrow."
+)
 
 
 def comparison(report: SuiteReport) -> Table | None:
@@ -46,7 +54,7 @@ def comparison(report: SuiteReport) -> Table | None:
         *([f"Ours is measured on all images of {_listed(whole)}."] if whole else []),
         *([f"Not comparable, as only a part was measured: {_listed(parts)}."] if parts else []),
         *([f"Called like a published set, but another: {_listed(others)}."] if others else []),
-        *([f"No average of ours: {why_none}."] if why_none else []),
+        f"No average of ours: {why_none}." if why_none else _OF_THE_AVERAGE,
         *(f"{one.title}: {unanswered(one)}" for one in ours.values() if one.unanswered),
     ]
     columns = (f"AR at {published.BUDGET:,} masks", "average", *published.SET_TITLES)
@@ -71,7 +79,15 @@ def _average(ours: dict[str, SetReport]) -> tuple[str, str]:
     ]
     if reasons:
         return UNKNOWN, "; ".join(reasons)
-    return number(sum(one.figures.at(published.BUDGET).ar for one in ours.values()) / len(ours)), ""
+    return with_interval(*_mean([one.figures.at(published.BUDGET) for one in ours.values()])), ""
+
+
+def _mean(figures: Sequence[BudgetFigures]) -> tuple[float, tuple[float, float]]:
+    """The mean recall of several sets, and its interval: distances to the ends add up as those of independent sets."""
+    ar_S = np.array([one.ar for one in figures])
+    below_S, above_S = np.abs(np.array([one.ar_interval for one in figures]).T - ar_S)
+    mean, n_sets = float(ar_S.mean()), len(figures)
+    return mean, (mean - float(np.hypot.reduce(below_S)) / n_sets, mean + float(np.hypot.reduce(above_S)) / n_sets)
 
 
 def _clicks_beside_published(report: SuiteReport) -> Table | None:

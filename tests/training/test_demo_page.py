@@ -14,6 +14,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from dico.image import load_image
+from dico.masks import MaskSet
 from tests.browser import BROWSERS, PATIENCE_S, Browser, Tab, find_browser, started
 from tests.conftest import draw
 from tests.training.asked import decisive_model, write_promptable
@@ -21,6 +22,7 @@ from tests.training.nested_shapes import nested
 from tests.training.served import require_gradio, served
 from tests.training.test_prompt_learning import learn
 from training.config import InferenceConfig, TrainConfig
+from training.demo.session import shown_first
 from training.demo.uploads import MAX_MEGABYTES
 from training.prompt_predictor import PromptPredictor
 
@@ -116,9 +118,10 @@ def photograph(path: Path, seed: int, size_hw: tuple[int, int]) -> Path:
     return path
 
 
-def most_certain(predictor: PromptPredictor, **asked: Any) -> np.ndarray:
+def first_of(predictor: PromptPredictor, **asked: Any) -> np.ndarray:
+    """The mask that is shown first."""
     masks, ious = predictor.predict(**asked)
-    return masks[np.where(masks.any(axis=(1, 2)), ious, -np.inf).argmax()]
+    return masks[shown_first(MaskSet.from_arrays(masks, score=ious), has_box="box" in asked)]
 
 
 def test_a_click_is_on_its_pixel_and_the_saved_mask_is_that_of_the_predictor(
@@ -128,9 +131,9 @@ def test_a_click_is_on_its_pixel_and_the_saved_mask_is_that_of_the_predictor(
     path = photograph(tmp_path / "drawn.png", 0, size_hw)
     predictor = PromptPredictor.from_checkpoint(checkpoint)
     predictor.set_image(load_image(path))
-    expected = most_certain(predictor, points=[xy])
+    expected = first_of(predictor, points=[xy])
     for beside in ([32, 20], [34, 20], [33, 19], [33, 21]):  # or the test could not tell them apart
-        assert (most_certain(predictor, points=[beside]) != expected).any()
+        assert (first_of(predictor, points=[beside]) != expected).any()
 
     tab = open_photograph(address, path)
     assert "of 6" in click_pixel(tab, xy, size_hw)
@@ -141,14 +144,14 @@ def test_a_click_is_on_its_pixel_and_the_saved_mask_is_that_of_the_predictor(
 
     tab.click("#use label:nth-child(2)")
     click_pixel(tab, (3, 44), size_hw)
-    expected = most_certain(predictor, points=[xy, [3, 44]], labels=[1, 0])
+    expected = first_of(predictor, points=[xy, [3, 44]], labels=[1, 0])
     np.testing.assert_array_equal(only_mask(save(browser, tab, "#save-coco", tmp_path / "3", "drawn.json")), expected)
 
     change(tab, lambda: tab.click("#clear"))
     tab.click("#use label:nth-child(3)")
     assert "opposite corner" in click_pixel(tab, (50, 40), size_hw)
     click_pixel(tab, (10, 5), size_hw)
-    expected = most_certain(predictor, box=[10, 5, 51, 41])
+    expected = first_of(predictor, box=[10, 5, 51, 41])
     np.testing.assert_array_equal(only_mask(save(browser, tab, "#save-coco", tmp_path / "4", "drawn.json")), expected)
     assert "opposite corner" in change(tab, lambda: tab.click("#undo"))
 
@@ -175,7 +178,7 @@ def test_tabs_do_not_mix(browser, open_photograph, address, checkpoint, tmp_path
         predictor = PromptPredictor.from_checkpoint(checkpoint)
         predictor.set_image(load_image(paths[i]))
         saved = only_mask(save(browser, tabs[i], "#save-coco", tmp_path / str(i), f"drawn{i}.json"))
-        np.testing.assert_array_equal(saved, most_certain(predictor, points=clicks[i]))
+        np.testing.assert_array_equal(saved, first_of(predictor, points=clicks[i]))
 
 
 def test_everything_is_segmented_and_saved(browser, open_photograph, address, tmp_path):
@@ -183,6 +186,8 @@ def test_everything_is_segmented_and_saved(browser, open_photograph, address, tm
     sentence = change(tab, lambda: tab.click("#everything"))
     coco = COCO(save(browser, tab, "#save-coco", tmp_path / "saved", "drawn.json"))
     assert sentence.endswith(f"of {len(coco.anns)} at this granularity.") and len(coco.anns) > 3
+    parts = change(tab, lambda: tab.click("#granularity input[type=range]", (0.001, 0.5)))
+    assert int(parts.split()[0]) == len(coco.anns.keys() - {annotation["parent"] for annotation in coco.anns.values()})
     whole = change(tab, lambda: tab.click("#granularity input[type=range]", (0.999, 0.5)))
     assert int(whole.split()[0]) == sum(annotation["parent"] == 0 for annotation in coco.anns.values())
 

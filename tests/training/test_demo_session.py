@@ -24,7 +24,7 @@ from training.demo.clicks import Click, Use, box_of, is_answerable, open_corner,
 from training.demo.downloads import write_coco, write_png
 from training.demo.pictures import ACCENT, COLOURS, draw_choices, draw_result, resized_masks, spotlight, view_size
 from training.demo.pictures import draw as draw_tab
-from training.demo.session import Answer, Segmenter, next_step
+from training.demo.session import Answer, Segmenter, next_step, shown_first
 from training.models.recorded import save_recorded
 from training.prompt_predictor import PromptPredictor
 
@@ -103,8 +103,8 @@ def test_clicks_are_answered_as_the_predictor_does(segmenter, predictor, opened,
     masks, ious = predictor.predict(**asked)
     np.testing.assert_array_equal(session.answer.masks.decode(), masks)
     np.testing.assert_array_equal(session.answer.masks.score, ious)
-    best = np.where(masks.any(axis=(1, 2)), ious, -np.inf).argmax()
-    np.testing.assert_array_equal(session.answer.shown().decode()[0], masks[best])
+    first = shown_first(session.answer.masks, has_box="box" in asked)
+    np.testing.assert_array_equal(session.answer.shown().decode()[0], masks[first])
 
 
 def test_undo_goes_back_click_by_click_and_clear_to_the_photograph(segmenter, opened):
@@ -136,7 +136,18 @@ def test_granularity_and_place_are_the_same_choice(segmenter, opened):
     assert areas[answer.at(1.0).place] == areas.max()
 
 
-def test_an_empty_mask_is_not_the_most_certain():
+def test_the_first_mask_shown_is_the_surest_of_at_most_half_the_photograph():
+    masks_QHW = np.zeros((4, 4, 4), dtype=bool)
+    for place, rows in ((1, 1), (2, 2), (3, 3)):
+        masks_QHW[place, :rows] = True
+    masks = MaskSet.from_arrays(masks_QHW, score=[0.9, 0.1, 0.2, 0.8])
+    assert shown_first(masks, has_box=False) == 2
+    assert shown_first(masks, has_box=True) == 3
+    assert shown_first(masks[[0, 3]], has_box=False) == 1, "the large one, as there is no other"
+    assert shown_first(masks[[0]], has_box=False) == 0
+
+
+def test_an_empty_mask_has_a_granularity_and_none_means_it():
     masks_QHW = np.zeros((2, 4, 4), dtype=bool)
     masks_QHW[1, 0] = True
     answer = Answer(MaskSet.from_arrays(masks_QHW, score=[0.9, 0.1]), False, 1, 0.0)
@@ -148,8 +159,30 @@ def test_everything_is_cut_at_the_granularity(segmenter, opened):
     session = segmenter.with_everything(opened)
     masks = session.answer.masks
     assert len(masks) > 3
-    assert session.answer.at(0.0).shown() == masks.at_theta(float(masks.theta.max()))
+    assert session.answer.at(0.0).shown() == masks.at_theta(1.0)
     assert session.answer.at(1.0).shown() == masks.at_theta(0.0)
+
+
+def test_the_slider_opens_masks_all_its_way_whatever_a_speck_is():
+    """Seven masks each within the one before it, beside each a leaf; one leaf is a single pixel."""
+    wholes_NHW = np.zeros((8, 256, 1), dtype=bool)
+    for n in range(8):
+        wholes_NHW[n, : 256 >> n] = True
+    leaves_NHW = wholes_NHW[:-1] & ~wholes_NHW[1:]
+    speck_1HW = np.zeros((1, 256, 1), dtype=bool)
+    speck_1HW[0, 0] = True
+    masks = MaskSet.from_arrays(
+        np.concatenate([wholes_NHW, leaves_NHW, speck_1HW]),
+        parent=[-1, *range(7), *range(7), 7],
+        theta=[*np.linspace(0.0, 0.2, 8), *np.full(7, 0.3), 1.0],
+    )
+    answer = Answer(masks, True, 0, 0.5)
+    shares = np.linspace(1, 0, 101)
+    counts = [len(answer.at(share).shown()) for share in shares]
+    assert counts[0] == 1 and counts[-1] == 8 and counts == sorted(counts)
+    assert len(set(counts)) == 8, "each of them is opened by itself"
+    assert counts[-10] < 8, "nor are they open long before the end of the slider"
+    assert np.log(counts[50]) == pytest.approx(np.log(8) / 2, abs=np.log(1.5))
 
 
 def test_tabs_at_the_same_time_do_not_mix(segmenter):

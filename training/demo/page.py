@@ -219,7 +219,7 @@ def _shown(session: Session | None) -> Shown:
     choices: Any = gr.Gallery(value=None, visible=False)
     slider: Any = gr.skip()
     if answer is not None:
-        slider = answer.granularity
+        slider = round(answer.granularity, 2)  # as it is written beside the slider
     if answer is not None and not answer.is_everything:
         captions = [f"{score:.2f}" for score in answer.masks.score]
         pictures = list(zip(draw_choices(session), captions, strict=True))

@@ -57,9 +57,9 @@ def draw(session: Session) -> Image:
     answer = session.answer
     if answer is None:
         return _with_clicks(view, session)
-    masks = resized_masks(answer.masks if answer.is_everything else answer.shown(), size_hw)
+    masks = resized_masks(answer.shown(), size_hw)
     if answer.is_everything:
-        return paint(view, answer.shown(masks))
+        return paint(view, masks)
     return _with_clicks(spotlight(view, masks.decode()[0], border_px=3), session)
 
 

@@ -15,13 +15,17 @@ import numpy as np
 import torch
 
 from dico.image import Image
-from dico.masks import MaskSet
+from dico.masks import NO_PARENT, MaskSet
 from training.automatic_masks import AutomaticMasks
 from training.demo.clicks import Click, Use, box_of, is_answerable, points_of
 from training.granularity import chosen
 from training.pixel_prompts import checked
 from training.prompt_predictor import PromptPredictor, SeenImage
 from training.promptable_checkpoint import load_promptable
+
+MOST_SHARE = 0.5
+"""After clicks alone, a mask of more than this share of the photograph is not the first to be shown: briefly trained
+models are surest of the largest, and who clicks on a thing rarely means most of what is there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +53,11 @@ class Answer:
         place = self.place if self.is_everything else chosen(self.masks.area_px, granularity)
         return replace(self, place=place, granularity=granularity)
 
-    def shown(self, masks: MaskSet | None = None) -> MaskSet:
-        """The one mask that is chosen, or the masks of the image at the granularity.
-
-        Args:
-            masks: The same masks at another size; None for those of the answer.
-        """
-        masks = self.masks if masks is None else masks
+    def shown(self) -> MaskSet:
+        """The one mask that is chosen, or the masks of the image at the granularity."""
         if not self.is_everything:
-            return masks[[self.place]]
-        finest = float(masks.theta.max(initial=0))
-        return masks.at_theta((1 - self.granularity) * finest)
+            return self.masks[[self.place]]
+        return self.masks.at_theta(_theta_of(self.masks, self.granularity))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,13 +158,35 @@ class Segmenter:
             None if box is None else [box],
         )
         (masks,) = self._predictor.answers(session.seen, prompts)
-        answer = Answer(masks, False, 0, 0.0).picked(_most_certain(masks))
+        answer = Answer(masks, False, 0, 0.0).picked(shown_first(masks, has_box=box is not None))
         return replace(session, clicks=clicks, answer=answer)
 
 
-def _most_certain(masks: MaskSet) -> int:
-    """The place of the mask of the highest predicted IoU; an empty one only where all are."""
-    return int(np.where(masks.area_px > 0, masks.score, -np.inf).argmax())
+def shown_first(masks: MaskSet, *, has_box: bool) -> int:
+    """The place of the mask of the highest predicted IoU, of those at most as large as :data:`MOST_SHARE` says.
+
+    After a box, which says how large what is meant is, and where all are larger: of all. An empty one only where all
+    are.
+
+    Args:
+        masks: Of one prompt, at least one.
+        has_box: Whether it was asked by a box.
+    """
+    filled_N = masks.area_px > 0
+    small_N = filled_N & (masks.area_px <= MOST_SHARE * np.prod(masks.size_hw))
+    may_be_N = small_N if small_N.any() and not has_box else filled_N
+    return int(np.where(may_be_N, masks.score, -np.inf).argmax())
+
+
+def _theta_of(masks: MaskSet, granularity: float) -> float:
+    """Where masks of everything are cut: the largest ones, more and more of them, are opened into their parts.
+
+    How many grows on a scale of ratios, as areas do along the slider of a prompt, so what one sees changes all the way.
+    By theta itself most of the way would do nothing, as a single speck has the largest.
+    """
+    opened_N = np.sort(masks.theta[np.unique(masks.parent[masks.parent != NO_PARENT])])
+    count = round((len(opened_N) + 1) ** (1 - granularity)) - 1
+    return min(1.0, float(np.nextafter(opened_N[count - 1], np.inf))) if count else 0.0
 
 
 def _granularity_of(masks: MaskSet, place: int) -> float:

@@ -57,7 +57,10 @@ def test_the_tool_writes_figures_and_what_they_are_of(written):
     assert names(report.figures) == ["embedding", "one click", "a correction of six clicks", "all masks", "peak memory"]
     assert all(figure.part == "clicks" and figure.value > 0 for figure in report.figures)
     assert [figure.runs for figure in report.figures] == [2, 2, 2, 1, 1]
-    assert report.machine == this_machine()
+    now = this_machine()
+    # What is usable depends on what else the machine does.
+    assert report.machine.usable_memory_gb == pytest.approx(now.usable_memory_gb, rel=0.2)
+    assert replace(report.machine, usable_memory_gb=now.usable_memory_gb) == now
     assert report.machine.versions["torch"] == torch.__version__
     assert report.settings["size_hw"] == [60, 90] and report.settings["training_config"].startswith("whole_image_tiny")
     assert str(REPOSITORY) not in (written / "benchmark.json").read_text(), "another machine has other folders"

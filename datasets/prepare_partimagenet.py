@@ -15,8 +15,8 @@ objects of a kind cannot be told apart, and become one. Where an image has a sin
 part, and no object is made of it: it would be in the ground truth twice. Crowds are kept as crowds and belong to no
 object. The areas of parts are those of the file.
 
-Some polygons have only two points, for which COCO's code reads a box or fails (issue 7). A line has no area, so they
-are left out, and counted.
+Some polygons have only two points (users have told its authors), for which COCO's code reads a box or fails. A line has
+no area, so they are left out, and counted.
 
 Not checked against the published files, which were not at hand: where images lie and how file_name names them. The
 converter looks for them in SOURCE, in val, images and images/val, with and without a folder of the synset; it refuses a

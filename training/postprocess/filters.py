@@ -1,5 +1,5 @@
-"""Which of many masks of an image are kept, and what of a mask is: boxes that overlap, crops that cut masks off and
-those of a crop in its image, pieces and holes that are small.
+"""What is done to many masks of an image: near-copies and those that a crop cuts off go, a crop's masks are put into
+the image, small pieces and holes go.
 
 Axes: N masks or boxes, H W pixels; 4 = left, top, right, bottom.
 """

@@ -129,6 +129,15 @@ def test_drawn_views_fit_the_square_times_the_factor():
     assert draw_view((1, 5000), config, np.random.default_rng(0)).resized_hw[0] == 1
 
 
+@pytest.mark.parametrize(("log_scale", "middle"), [(False, 34), (True, 16)])
+def test_factors_are_drawn_evenly_as_numbers_or_as_ratios(log_scale, middle):
+    config = DataConfig(image_size=64, scale=(4.0, 64.0), log_scale=log_scale)
+    rng = np.random.default_rng(0)
+    factors = np.array([draw_view((90, 120), config, rng).resized_hw[1] / 64 for _ in range(400)])
+    assert 4 <= factors.min() < 4.6 and 55 < factors.max() <= 64
+    assert 0.4 < (factors < middle).mean() < 0.6
+
+
 def test_a_setting_does_not_change_what_is_drawn_for_another():
     both = [
         draw_view((90, 120), DataConfig(image_size=64, flip=flip), np.random.default_rng(3)).crop_yx for flip in (0, 1)

@@ -25,7 +25,7 @@ def draw_view(size_hw: tuple[int, int], config: DataConfig, rng: np.random.Gener
 
     Args:
         size_hw: Height and width of the image in pixels.
-        config: Its ``image_size``, ``scale`` and ``flip``.
+        config: Its ``image_size``, ``scale``, ``log_scale`` and ``flip``.
         rng: Four numbers are drawn from it.
 
     Returns:
@@ -38,7 +38,8 @@ def draw_view(size_hw: tuple[int, int], config: DataConfig, rng: np.random.Gener
     """
     low, high = config.scale
     along, down, across, chance = rng.random(4).tolist()
-    side = config.image_size * (low + (high - low) * along)
+    factor = low * (high / low) ** along if config.log_scale else low + (high - low) * along
+    side = config.image_size * factor
     resized_h, resized_w = (max(1, round(length * side / max(size_hw))) for length in size_hw)
     crop_h, crop_w = min(resized_h, config.image_size), min(resized_w, config.image_size)
     return View(

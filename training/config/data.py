@@ -20,7 +20,7 @@ class DataConfig:
     scale: tuple[float, ...] = (0.1, 2.0)
     """An image is resized so that it fits the square, times a number drawn between these two; then it is cropped."""
     log_scale: bool = False
-    """That number is drawn evenly on a scale of ratios, so that 1 to 2 is as likely as 2 to 4; false: on that of numbers
+    """That number is drawn evenly on a scale of ratios, so that 1 to 2 is as likely as 2 to 4; false: of numbers
     (published). For a wide range, as of windows around a click (``inference.zooms``)."""
     flip: float = 0.5
     """Chance that a sample is mirrored, left to right."""

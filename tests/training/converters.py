@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import struct
+import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,6 +40,17 @@ def described(name: str, *, images: int, script: str) -> DatasetDescription:
 def write_image(path: Path, size_hw: tuple[int, int], seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     PIL.Image.fromarray(draw(seed, size_hw)).save(path)
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """A PNG byte by byte, of 8 or 16 bits by the type of the pixels, (H, W) or (H, W, 3), as not all by Pillow."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = pixels.shape[:2]
+    rows = b"".join(b"\0" + row.astype(row.dtype.newbyteorder(">")).tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.dtype.itemsize, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    written = [struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(written))
 
 
 def rectangle(x: float, y: float, width: float, height: float) -> list[float]:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from dico.image import load_image
 from tests.training.annotated import write_annotated
+from tests.training.converters import write_png
 from tests.training.panoptic import write_panoptic
 from training.data import panoptic_source
 from training.data.catalog import locate, open_source
@@ -47,6 +49,27 @@ def test_the_kind_of_a_json_is_what_comes_first(tmp_path, monkeypatch):
         assert is_panoptic(path) is expected
 
 
+def test_numbers_of_16_bits_and_grey_ones_are_refused_by_name(tmp_path):
+    png = tmp_path / "annotations" / "panoptic_val2017" / "0_ids.png"
+    source = PanopticSource(write_panoptic(tmp_path))
+    with PIL.Image.open(png) as picture:
+        colours_HW3 = np.array(picture)
+        picture.convert("RGBA").save(png)
+        assert source[2].read_masks().area_px.tolist() == [17 * 16, 17 * 16]
+        picture.quantize(8).save(png)  # a palette has the same colours
+    assert source[2].read_masks().area_px.tolist() == [17 * 16, 17 * 16]
+    write_png(png, colours_HW3.astype(np.uint16) * 257)  # Pillow would open it as the colours that it was made of
+    with pytest.raises(ValueError, match=r"0_ids\.png must have three channels of 8 bits.* 16 bits a channel\. Save"):
+        source[2].read_masks()
+    for numbers_HW in (colours_HW3[..., 0], colours_HW3[..., 0].astype(np.uint16)):
+        write_png(png, numbers_HW)
+        with pytest.raises(ValueError, match=r"0_ids\.png must have three channels of 8 bits.*; it is grey"):
+            source[2].read_masks()
+    png.unlink()
+    with pytest.raises(ValueError, match=r"0_ids\.png, the segments of an image, is not there"):
+        source[2].read_masks()
+
+
 def test_damage(tmp_path):
     path = write_panoptic(tmp_path)
     content = json.loads(path.read_text())
@@ -57,7 +80,7 @@ def test_damage(tmp_path):
     with pytest.raises(ValueError, match=r"0_ids\.png has no pixel of segment 9"):
         PanopticSource(path)[2].read_masks()
     png.write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"0_ids\.png, the segments of an image, cannot be read"):
+    with pytest.raises(ValueError, match=r"0_ids\.png cannot be read \(.*; fetch it again"):
         source[2].read_masks()
     content["annotations"][1]["image_id"] = content["annotations"][0]["image_id"]
     path.write_text(json.dumps(content))

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 from pycocotools.coco import COCO
 
-from tests.training.converters import box_mask, converter, mask_of, read, write_image
+from tests.training.converters import box_mask, converter, mask_of, read, write_image, write_png
 from training.data.catalog import open_source
 from training.data.conversion.ade20k import STUFF, THINGS
 
@@ -173,7 +173,7 @@ def lose(path):
         (
             "ADE_val_00000007_seg.png",
             lambda path: png(path, SKY_MASK),
-            "3 channels of 8 bits, got a picture of the kind L",
+            "_seg.png must have three channels of 8 bits, which are numbers; it is grey, 8 bits a channel",
         ),
         (
             "ADE_val_00000007_seg.png",
@@ -257,10 +257,15 @@ def test_objects_whose_categories_are_counted_otherwise_are_refused(challenge, t
         ade20k.prepare_ade20k(challenge, tmp_path / "ade", least=1)
 
 
-def test_16_bit_pngs_are_refused(challenge, tmp_path):
-    path = challenge / "annotations" / "validation" / "ADE_val_00000001.png"
-    PIL.Image.fromarray(np.full(SIZE_HW, 300, np.uint16)).save(path)
-    with pytest.raises(ValueError, match="must have 1 channels of 8 bits, got a picture of the kind I;16"):
+def test_16_bits_where_the_release_has_8_are_refused_by_name(challenge, tmp_path):
+    objects = challenge / "annotations_instance" / "validation" / "ADE_val_00000001.png"
+    kept = objects.read_bytes()
+    write_png(objects, np.zeros((*SIZE_HW, 3), np.uint16))  # which Pillow opens as if it had 8 bits
+    with pytest.raises(ValueError, match=r"1\.png must have three channels of 8 bits.*16 bits a channel\. Save"):
+        ade20k.prepare_ade20k(challenge, tmp_path / "ade", least=1)
+    objects.write_bytes(kept)
+    write_png(challenge / "annotations" / "validation" / "ADE_val_00000001.png", np.full(SIZE_HW, 300, np.uint16))
+    with pytest.raises(ValueError, match="must be grey, with a number of 8 bits a pixel; it is grey, 16 bits"):
         ade20k.prepare_ade20k(challenge, tmp_path / "ade", least=1)
 
 

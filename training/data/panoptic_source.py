@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from dico.masks import MaskSet, encode_mask
 from training.data.lazy_source import LazySource
+from training.data.number_maps import read_colours
 from training.records import ImageRecord, images_folder
 
 _CHUNK_BYTES = 1 << 20
@@ -90,11 +90,10 @@ def is_panoptic(path: Path) -> bool:
 
 def _masks(png: Path, segments: np.ndarray[Any, np.dtype[np.int64]]) -> MaskSet:
     try:
-        with PIL.Image.open(png) as picture:
-            colours_HW3 = np.asarray(picture.convert("RGB"), dtype=np.int64)
-    except OSError as error:
-        raise ValueError(f"{png}, the segments of an image, cannot be read ({error}); fetch it again") from error
-    ids_HW = colours_HW3 @ np.array([1, 1 << 8, 1 << 16])
+        colours_HW3 = read_colours(png)
+    except FileNotFoundError as error:
+        raise ValueError(f"{png}, the segments of an image, is not there; fetch it again") from error
+    ids_HW = colours_HW3.astype(np.int64) @ np.array([1, 1 << 8, 1 << 16])
     size_hw = (ids_HW.shape[0], ids_HW.shape[1])
     rles = []
     for segment in segments:

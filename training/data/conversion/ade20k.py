@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
-from numpy.typing import NDArray
 
 from dico.masks import encode_mask
-from dico.rasterise import rles_of_labels
+from training.data.conversion.ade20k_parts import PartMaps
+from training.data.conversion.segments import Segment, segments_of
+from training.data.number_maps import read_colours, read_numbers
 
 STUFF = (
     1, 2, 3, 4, 5, 6, 7, 10, 12, 14, 17, 18, 22, 26, 27, 29, 30, 35, 41, 47, 49, 52, 53, 55, 60, 61, 62, 64, 69, 78,
@@ -28,21 +28,6 @@ THINGS = tuple(category for category in range(1, 151) if category not in STUFF)
 """The others, in the order in which the files of objects count them, from 1."""
 _MOST_COLOURS = 255  # of blue, without 0: so many objects of a level can be told apart
 _SEEN = 255  # in the file of one object; what something hides is 128
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A mask of an image.
-
-    Attributes:
-        category: Number of its category in the release.
-        code: Compressed run-length code.
-        fields: What else is written of it, as in :meth:`CocoWriter.add_annotation` of ``coco_writer``.
-    """
-
-    category: int
-    code: bytes
-    fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -102,29 +87,32 @@ def read_full(image: Path, size_hw: tuple[int, int], *, parts: bool = True) -> P
     return Picture(tuple(segments), names, hidden)
 
 
-def read_challenge(image: Path, size_hw: tuple[int, int], root: Path, *, stuff: bool = True) -> Picture:
-    """The masks of an image of the challenge: its things, one mask an object; then its stuff, one mask a category.
+def read_challenge(
+    image: Path, size_hw: tuple[int, int], root: Path, *, stuff: bool = True, parts: PartMaps | None = None
+) -> Picture:
+    """The masks of an image of the challenge: its things, one mask an object; its stuff, one mask a category; parts.
 
     Args:
         image: The image, in ``images/validation``.
         size_hw: Its height and width in pixels.
         root: The folder with ``annotations`` and ``annotations_instance``.
         stuff: Whether stuff is read.
+        parts: The maps of parts that others made; None reads no parts.
 
     Raises:
-        FileNotFoundError: when a file is missing.
+        FileNotFoundError: when a file is missing; a map of parts may be.
         ValueError: when one is damaged, of another size or kind, or has categories that there are not.
     """
     split = image.parent.name
     categories_png = root / "annotations" / split / f"{image.stem}.png"
-    categories_HW = _pixels(categories_png, size_hw, channels=1)
+    categories_HW = read_numbers(categories_png, size_hw)
     if categories_HW.max(initial=0) > len(THINGS) + len(STUFF):
         raise ValueError(f"{categories_png} has the category {categories_HW.max()}; there are 150")
     objects_png = root / "annotations_instance" / split / f"{image.stem}.png"
-    objects_HW3 = _pixels(objects_png, size_hw, channels=3)
+    objects_HW3 = read_colours(objects_png, size_hw)
     things_HW, object_HW = objects_HW3[:, :, 0], objects_HW3[:, :, 1]
     segments, agreeing = [], 0
-    for number, code in _segments_of(object_HW, nothing=object_HW == 0):
+    for number, code in segments_of(object_HW, nothing=object_HW == 0):
         # An object has one category; where its border has others, most of it decides.
         inside = object_HW == number
         thing = int(np.bincount(things_HW[inside]).argmax())
@@ -137,9 +125,14 @@ def read_challenge(image: Path, size_hw: tuple[int, int], root: Path, *, stuff: 
         no_stuff_HW = ~np.isin(categories_HW, STUFF)
         segments += [
             Segment(category, code, {"level": "object", "isthing": 0})
-            for category, code in _segments_of(categories_HW, nothing=no_stuff_HW)
+            for category, code in segments_of(categories_HW, nothing=no_stuff_HW)
         ]
-    return Picture(tuple(segments), agreement=agreeing / covered if covered else float("nan"))
+    names: Mapping[int, str] = {}
+    if parts is not None:
+        of_parts = parts.segments(image.stem, object_HW)
+        segments += of_parts
+        names = parts.names_of(of_parts)
+    return Picture(tuple(segments), names, agreement=agreeing / covered if covered else float("nan"))
 
 
 def challenge_names(root: Path) -> dict[int, str]:
@@ -181,39 +174,16 @@ def _objects_by_level(about: Path) -> dict[int, list[Mapping[str, Any]]]:
 
 def _coloured_segments(png: Path, size_hw: tuple[int, int]) -> list[tuple[int, bytes]]:
     """Category and code of each object of a ``_seg.png`` or ``_parts_N.png``."""
-    red_HW, green_HW, blue_HW = np.moveaxis(_pixels(png, size_hw, channels=3).astype(np.int64), 2, 0)
+    colours_HW3 = read_colours(png, size_hw)
+    red_HW, green_HW, blue_HW = np.moveaxis(colours_HW3.astype(np.int64), 2, 0)
     category_HW = red_HW // 10 * 256 + green_HW
     numbers_HW = category_HW * 256 + blue_HW
     nothing_HW = (category_HW == 0) | (blue_HW == 0)
-    return [(number // 256, code) for number, code in _segments_of(numbers_HW, nothing=nothing_HW)]
-
-
-def _segments_of(numbers_HW: NDArray[Any], *, nothing: NDArray[np.bool_]) -> list[tuple[int, bytes]]:
-    """Each number of a map, from 0, with the code of its mask; where there is nothing, there is no number."""
-    present_N = np.flatnonzero(np.bincount(numbers_HW[~nothing]))
-    places = np.full(int(numbers_HW.max(initial=0)) + 1, -1)
-    places[present_N] = np.arange(len(present_N))
-    codes = rles_of_labels(np.where(nothing, -1, places[numbers_HW]), len(present_N))
-    return list(zip(present_N.tolist(), codes, strict=True))
+    return [(number // 256, code) for number, code in segments_of(numbers_HW, nothing=nothing_HW)]
 
 
 def _seen(png: Path, size_hw: tuple[int, int]) -> bytes:
     """The code of what is seen of one object; empty when that is nothing."""
-    seen_HW = _pixels(png, size_hw, channels=1) == _SEEN
+    shown_HW = read_numbers(png, size_hw)
+    seen_HW = shown_HW == _SEEN
     return encode_mask(seen_HW) if seen_HW.any() else b""
-
-
-def _pixels(png: Path, size_hw: tuple[int, int], *, channels: int) -> NDArray[np.uint8]:
-    """uint8 (H, W), or (H, W, 3) with three channels."""
-    try:
-        with PIL.Image.open(png) as picture:
-            kind, pixels = picture.mode, np.asarray(picture)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ValueError(f"{png} cannot be read ({error}); fetch it again") from error
-    if kind not in (("RGB",) if channels == 3 else ("L", "P")) or pixels.dtype != np.uint8:
-        raise ValueError(f"{png} must have {channels} channels of 8 bits, got a picture of the kind {kind}")
-    if pixels.shape[:2] != size_hw:
-        raise ValueError(f"{png} must have the size of its image, {size_hw} (H, W), got {pixels.shape[:2]}")
-    return pixels

@@ -61,7 +61,7 @@ from training.data.conversion.ade20k import Picture, challenge_names, read_chall
 from training.data.conversion.ade20k_parts import PartMaps, open_part_maps
 from training.data.conversion.coco_writer import coco_writer
 from training.data.conversion.image_files import gather_images, image_size_hw
-from training.data.conversion.preparation import listed, require_count, run_converter
+from training.data.conversion.preparation import listed, require_count, require_folder, run_converter
 
 EXPECTED = 2_000
 LEAST_AGREEMENT = 0.5  # were the categories of objects in another order, hardly a pixel would agree
@@ -128,6 +128,7 @@ def prepare_ade20k(
         ValueError: when it has fewer images whose annotations can be used, with a list of why; when no map of parts is
             of its images, or ``part_maps`` are for the full release, which has parts of its own.
     """
+    require_folder(source, "ADE20K_2021_17_01 or ADEChallengeData2016", "fetch either as docs/evaluation.md says")
     folder, read, names = _release(source, parts=parts, stuff=stuff, part_maps=part_maps)
     images = sorted(folder.rglob("ADE_val_*.jpg"), key=lambda image: image.name)
     require_count(len(images), least, folder)
@@ -144,7 +145,8 @@ def prepare_ade20k(
                 size_hw = image_size_hw(image)
                 picture = read(image, size_hw)
             except (OSError, ValueError) as error:
-                faults.append(str(error))
+                missing = isinstance(error, FileNotFoundError)
+                faults.append(f"{error.filename} is missing; unpack the release again" if missing else str(error))
                 continue
             usable[image.name] = image
             agreements.append(picture.agreement)

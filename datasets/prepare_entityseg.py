@@ -39,7 +39,7 @@ from dico.label_command import positive
 from training.data.conversion.coco_file import CocoFile
 from training.data.conversion.coco_writer import CocoWriter, coco_writer
 from training.data.conversion.image_files import gather_images, image_size_hw
-from training.data.conversion.preparation import listed, require_count, run_converter
+from training.data.conversion.preparation import listed, require_count, require_file, require_folder, run_converter
 
 EXPECTED = 1_314
 LONGEST_PX = 1_333
@@ -96,6 +96,8 @@ def prepare_entityseg(
         FileNotFoundError: when the source or images are missing.
         ValueError: when the source is damaged, has another number of images, or images of another size.
     """
+    require_file(source, "entityseg_val_lr.json", "fetch it from the release v1.0 of EntitySeg-Dataset")
+    require_folder(images, "images_lr, with the images", "unpack its archives, or name it with --images")
     file = CocoFile(source)
     require_count(len(file.images), expected, source)
     if len(file.images) > expected:

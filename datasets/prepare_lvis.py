@@ -30,7 +30,7 @@ from dico.ground_truth import file_name_of
 from dico.label_command import positive
 from training.data.conversion.coco_file import CocoFile, area_of
 from training.data.conversion.coco_writer import coco_writer
-from training.data.conversion.preparation import require_count, require_files, run_converter
+from training.data.conversion.preparation import require_count, require_file, require_files, run_converter
 
 IN_VAL2017 = 4_809
 IN_ALL = 19_809
@@ -74,6 +74,7 @@ def prepare_lvis(source: Path, output: Path, *, images: Path, full: bool = False
         FileNotFoundError: when the source or images are missing.
         ValueError: when the source is damaged, is not LVIS, or has fewer images.
     """
+    require_file(source, "lvis_v1_val.json", "unpack lvis_v1_val.json.zip of https://www.lvisdataset.org/dataset")
     file = CocoFile(source)
     names = {image["id"]: _file_name(image, source) for image in file.images}
     kept = {key for key, name in names.items() if full or PurePosixPath(name).parent.name == "val2017"}

@@ -29,7 +29,7 @@ from dico.ground_truth import file_name_of
 from dico.label_command import positive
 from training.data.conversion.coco_file import CocoFile, area_of
 from training.data.conversion.coco_writer import coco_writer
-from training.data.conversion.preparation import require_count, require_files, run_converter
+from training.data.conversion.preparation import require_count, require_file, require_files, run_converter
 
 IMAGES = 2_410
 PUBLISHED = {"object": 10_794, "part": 20_945}
@@ -69,6 +69,7 @@ def prepare_paco(source: Path, output: Path, *, images: Path, least: int = IMAGE
         FileNotFoundError: when the source or images are missing.
         ValueError: when the source is damaged, is not PACO, or has fewer images.
     """
+    require_file(source, "paco_lvis_v1_val.json", "unpack paco_lvis_v1.zip, as docs/evaluation.md says")
     file = CocoFile(source)
     require_count(len(file.images), least, source)
     names = {image["id"]: file_name_of(image) for image in file.images}

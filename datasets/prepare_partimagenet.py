@@ -41,7 +41,7 @@ from training.data.annotations import code_of
 from training.data.conversion.coco_file import CocoFile, area_of
 from training.data.conversion.coco_writer import CocoWriter, coco_writer
 from training.data.conversion.image_files import gather_images
-from training.data.conversion.preparation import require_count, require_files, run_converter
+from training.data.conversion.preparation import require_count, require_files, require_folder, run_converter
 
 IMAGES = 2_956
 JSONS = ("val.json", "annotations/val.json", "annotations/val/val.json", "val/val.json")
@@ -80,6 +80,7 @@ def prepare_partimagenet(source: Path, output: Path, *, least: int = IMAGES, cop
         FileNotFoundError: when the json or images are missing.
         ValueError: when the json is damaged, is not PartImageNet's, or has fewer images.
     """
+    require_folder(source, "the folder with val.json and val", "extract PartImageNet_OOD.zip, and the val.zip in it")
     file = CocoFile(_json_of(source))
     require_count(len(file.images), least, file.path)
     kinds = {key: _kind(category, file) for key, category in file.categories.items()}

@@ -59,13 +59,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--archives", type=Path, metavar="OUTPUT", help="print the archives that OUTPUT still needs")
     args = parser.parse_args(argv)
     if args.archives:
-        print("\n".join(_archives(_missing(_listed(args.ids, args.count, args.archives), args.archives))))
-        return 0
+        return run_converter("prepare_sa1b", lambda: print_archives(args.archives, args.ids, args.count))
     if args.output is None:
         parser.error("SOURCE and OUTPUT are needed")
     if args.draw:
         return run_converter("prepare_sa1b", lambda: prepare_draw(args.source, args.output, args.draw, args.seed))
     return run_converter("prepare_sa1b", lambda: prepare_list(args.source, args.output, args.ids, args.count))
+
+
+def print_archives(output: Path, ids: Path = LIST, count: int = IMAGES) -> str:
+    """Prints the archives that are needed still, one a line; returns how many they are.
+
+    Args:
+        output: The folder of the data set.
+        ids: The list of ids.
+        count: How many of them make the set.
+
+    Raises:
+        FileNotFoundError: when there is no such list.
+        ValueError: when it is damaged, or has fewer ids.
+    """
+    needed = _archives(_missing(_listed(ids, count, output), output))
+    print("\n".join(needed))
+    return f"{len(needed):,} archives are needed"
 
 
 def prepare_list(source: Path, output: Path, ids: Path = LIST, count: int = IMAGES) -> str:

@@ -1,6 +1,15 @@
+import re
+
 import pytest
 
-from training.data.conversion.preparation import listed, require_count, require_files, run_converter
+from training.data.conversion.preparation import (
+    listed,
+    require_count,
+    require_file,
+    require_files,
+    require_folder,
+    run_converter,
+)
 
 
 def test_what_is_missing_is_listed_but_not_all_of_it(tmp_path):
@@ -11,6 +20,32 @@ def test_what_is_missing_is_listed_but_not_all_of_it(tmp_path):
     assert str(caught.value).startswith(f"{tmp_path} lacks 12 images; fetch them:\n  0.jpg\n  1.jpg")
     assert str(caught.value).endswith("\n  9.jpg\n  ... and 2 more")
     assert listed([]) == ""
+
+
+def test_a_slip_of_the_pen_is_told_with_its_place(tmp_path):
+    (tmp_path / "lvis").mkdir()
+    (tmp_path / "lvis" / "val.json").write_text("{}")
+    require_file(tmp_path / "lvis" / "val.json", "val.json", "fetch it")
+    require_folder(tmp_path / "lvis", "lvis", "fetch it")
+    lvis = tmp_path / "lvis"
+    cases = {
+        lvis / "vall.json": f"there is no file {lvis / 'vall.json'} (did you mean {lvis / 'val.json'}?). It must be",
+        lvis / "other": f"there is no file {lvis / 'other'}. It must be val.json; fetch it",
+        tmp_path
+        / "lvs"
+        / "a"
+        / "val.json": f"val.json (nor a folder {tmp_path / 'lvs'}; did you mean {lvis}?). It must",
+        lvis: f"{lvis} is a folder, not a file. It must be val.json; fetch it",
+    }
+    for path, message in cases.items():
+        with pytest.raises(FileNotFoundError, match=re.escape(message)):
+            require_file(path, "val.json", "fetch it")
+    with pytest.raises(FileNotFoundError, match=r"val\.json is a file, not a folder\. It must be lvis; fetch it"):
+        require_folder(lvis / "val.json", "lvis", "fetch it")
+    with pytest.raises(
+        FileNotFoundError, match=r"there is no folder .* \(did you mean .*lvis\?\)\. It must be the folder"
+    ):
+        require_files(tmp_path / "lvi", ["a.jpg"], "fetch it")
 
 
 def test_fewer_images_than_published_are_refused(tmp_path):

@@ -163,9 +163,9 @@ def lose(path):
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        ("ADE_val_00000007_seg.png", lose, r"No such file.*ADE_val_00000007_seg.png"),
-        ("ADE_val_00000007.json", lose, r"No such file.*ADE_val_00000007.json"),
-        ("ADE_val_00000007_parts_1.png", lose, r"No such file.*ADE_val_00000007_parts_1.png"),
+        ("ADE_val_00000007_seg.png", lose, r"ADE_val_00000007_seg.png is missing; unpack"),
+        ("ADE_val_00000007.json", lose, r"ADE_val_00000007.json is missing; unpack"),
+        ("ADE_val_00000007_parts_1.png", lose, r"ADE_val_00000007_parts_1.png is missing; unpack"),
         ("ADE_val_00000007_seg.png", lambda path: path.write_bytes(b"PNG"), r"seg.png cannot be read"),
         ("ADE_val_00000007.json", lambda path: path.write_text("{"), r"00007.json is damaged, or not as ADE20K"),
         ("ADE_val_00000007.json", lambda path: about(path, [{"id": 1}]), r"00007.json is damaged.*'parts'"),

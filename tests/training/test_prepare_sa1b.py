@@ -213,7 +213,7 @@ def test_an_image_without_its_json_is_not_drawn(tmp_path, run):
 
 def test_files_that_are_not_there(run, tmp_path, capsys):
     assert run(tmp_path / "nothing") == 1
-    assert "does not exist" in capsys.readouterr().err
+    assert "It must be a folder of SA-1B's files and archives" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
         sa1b.main([str(tmp_path)])
     assert stop.value.code == 2

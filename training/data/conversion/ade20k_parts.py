@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from training.data.conversion.preparation import require_file, require_folder
 from training.data.conversion.segments import Segment, segments_of
 from training.data.number_maps import bits_of, read_numbers
 
@@ -88,6 +89,7 @@ def open_part_maps(source: Path, names: Path | None = None) -> PartMaps:
         FileNotFoundError: when there are no maps, or no such file.
         ValueError: when some have 8 and some 16 bits a number, or another number; or the file is not one of names.
     """
+    require_folder(source, "ADE20KPart234, or its folder with ADE_val_*.png", "unpack ADE20KPart234.tar.gz")
     files = next(filter(None, (sorted((source / place).glob("ADE_val_*.png")) for place in _PLACES)), [])
     if not files:
         raise FileNotFoundError(
@@ -126,6 +128,7 @@ def read_part_names(path: Path) -> dict[int, str]:
         FileNotFoundError: when it does not exist.
         ValueError: when it is neither.
     """
+    require_file(path, "a text or a json with the names of parts", "name it with --part-names, or leave that out")
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else text.splitlines()

@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 _LISTED = 10
 _INTERRUPTED = 130  # as shells have it
+
+
+def require_file(path: Path, what: str, remedy: str) -> None:
+    """Does nothing when a file is there that somebody named, perhaps with a slip of the pen.
+
+    Args:
+        path: The file.
+        what: What it must be.
+        remedy: What to do when it is not there, a sentence without its full stop.
+
+    Raises:
+        FileNotFoundError: when it is not there, or is a folder.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(_absent(path, "file", what, remedy))
+
+
+def require_folder(path: Path, what: str, remedy: str) -> None:
+    """Likewise of a folder."""
+    if not path.is_dir():
+        raise FileNotFoundError(_absent(path, "folder", what, remedy))
+
+
+def _absent(path: Path, kind: str, what: str, remedy: str) -> str:
+    if path.exists():
+        wrong = f"{path} is a {'folder' if path.is_dir() else 'file'}, not a {kind}"
+    else:
+        wrong = f"there is no {kind} {path}{_slip(path)}"
+    return f"{wrong}. It must be {what}; {remedy}"
+
+
+def _slip(path: Path) -> str:
+    """Where a path goes wrong: at a folder that is not there, or at a name of which there is one like it."""
+    whole = path.absolute()
+    first = next((one for one in (*reversed(whole.parents), whole) if not one.exists()), whole)
+    near = difflib.get_close_matches(first.name, (one.name for one in first.parent.iterdir()), n=1)
+    clues = [f"nor a folder {first}"] if first != whole else []
+    clues += [f"did you mean {first.parent / near[0]}?"] if near else []
+    return f" ({'; '.join(clues)})" if clues else ""
 
 
 def require_files(folder: Path, names: Iterable[str], remedy: str) -> None:
@@ -23,6 +63,7 @@ def require_files(folder: Path, names: Iterable[str], remedy: str) -> None:
     """
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
+        require_folder(folder, "the folder of the images", remedy)
         raise FileNotFoundError(f"{folder} lacks {len(missing):,} images; {remedy}:{listed(missing)}")
 
 

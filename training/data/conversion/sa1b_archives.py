@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from training.data.conversion.preparation import require_file, require_folder
+
 RELEASE_IDS = "sa_images_ids.txt"
 """The release's list of its ids, one a line."""
 ARCHIVES = 1_000
@@ -48,10 +50,7 @@ def released_files(source: Path) -> Iterator[ReleasedFile]:
     if source.is_file():
         yield from _of_archive(source)
         return
-    if not source.is_dir():
-        raise FileNotFoundError(
-            f"{source} does not exist; it must be a folder of SA-1B's files, or one of its archives"
-        )
+    require_folder(source, "a folder of SA-1B's files and archives, or one of its archives", "fetch some of them")
     for folder, folders, names in os.walk(source):
         folders.sort()
         for name in sorted(names):
@@ -82,6 +81,7 @@ def read_ids(path: Path) -> Iterator[int]:
         FileNotFoundError: when ``path`` does not exist.
         ValueError: when a line is not an id.
     """
+    require_file(path, "a list of ids, one a line", "sa1b_1000.txt comes with the project; --ids names another")
     with open(path, encoding="utf-8") as stream:
         for number, line in enumerate(stream, start=1):
             text = line.strip()

@@ -3,17 +3,15 @@
 Prints one table for each set, in Markdown.
 
 Example:
-    python benchmarks/ablation.py --sets bsds_train_consensus,parts --limit 20
-    python benchmarks/ablation.py --only "no spectral cue" "no refinement"
+    python -m benchmarks.ablation --sets bsds_train_consensus,parts --limit 20
+    python -m benchmarks.ablation --only "no spectral cue" "no refinement"
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.dev_sets import MissingDataError, by_photographs, load_dev_set
 from benchmarks.labelling import Job, label_photographs, measuring_parser
 from benchmarks.measure import figure, print_figures, skipped

@@ -6,8 +6,8 @@ of a configuration, with random weights unless a checkpoint is named. Times hard
 that of all masks: nearly none of a random network's are kept. Each is the median of several runs.
 
 Example:
-    python benchmarks/click_latency.py
-    python benchmarks/click_latency.py --cores 2 --size 1200x1600 --checkpoint out/clicks/model_final.pth
+    python -m benchmarks.click_latency
+    python -m benchmarks.click_latency --cores 2 --size 1200x1600 --checkpoint out/clicks/model_final.pth
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import figure, print_figures
 from dico.image import Image, resize_image
 from training.automatic_masks import AutomaticMasks

@@ -1,8 +1,8 @@
 """Peak memory and time of a million annotations: two stores are merged, and the whole is written as one COCO json.
 
 Example:
-    python benchmarks/coco_merge.py
-    python benchmarks/coco_merge.py --images 100 --photographs 1
+    python -m benchmarks.coco_merge
+    python -m benchmarks.coco_merge --images 100 --photographs 1
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import figure, print_figures
 

@@ -6,8 +6,8 @@ what a step of training pays for: transformers' multiplies out all masks and sen
 of all layers and gradients must be equal. The default needs 8 GB of memory.
 
 Example:
-    python benchmarks/criterion_speed.py
-    python benchmarks/criterion_speed.py --cases 100x20x10 --size 512
+    python -m benchmarks.criterion_speed
+    python -m benchmarks.criterion_speed --cases 100x20x10 --size 512
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import figure, print_figures
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -4,8 +4,8 @@ There are no workers: the masks of a few photographs come again and again, as ro
 everything else that a run does.
 
 Example:
-    python benchmarks/driver_memory.py
-    python benchmarks/driver_memory.py --results 20000
+    python -m benchmarks.driver_memory
+    python -m benchmarks.driver_memory --results 20000
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import figure, print_figures
 from benchmarks.photographs import photographs

@@ -4,8 +4,8 @@ All sides begin with the same store of masks and the same annotation file, in a 
 stock side writes the store as a results file, loads that as its users do, evaluates and accumulates.
 
 Example:
-    python benchmarks/evaluation_speed.py
-    python benchmarks/evaluation_speed.py --images 40 --masks-as rectangles
+    python -m benchmarks.evaluation_speed
+    python -m benchmarks.evaluation_speed --images 40 --masks-as rectangles
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measure import figure, one_core, print_figures, timed, with_peak
+from benchmarks.region_masks import RegionTree
 from dico.evaluate import evaluate_store
 from dico.masks import MaskSet
 from dico.stock_coco import Engine, faster_engine, pycocotools_engine
 from dico.store import ImageEntry, Manifest, MaskStore
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.measure import figure, one_core, print_figures, timed, with_peak
-from benchmarks.region_masks import RegionTree
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIZE_HW = (321, 481)

@@ -3,8 +3,8 @@
 The work either sleeps or keeps a core busy; starting the workers does not count.
 
 Example:
-    python benchmarks/executor_overhead.py
-    python benchmarks/executor_overhead.py --executors pool --images 100
+    python -m benchmarks.executor_overhead
+    python -m benchmarks.executor_overhead --executors pool --images 100
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.executor_scaling import Watched
 from benchmarks.faulty import Lasting, draw_pictures, make_executor, open_store

@@ -4,8 +4,8 @@ Workers are timed from the moment all of them are at work, so that neither start
 one is left alone, counts; start-up is printed beside it. With ten photographs ``auto`` is timed beside the labeler.
 
 Example:
-    python benchmarks/executor_scaling.py
-    python benchmarks/executor_scaling.py --images 16 --runs inline pool:2
+    python -m benchmarks.executor_scaling
+    python -m benchmarks.executor_scaling --images 16 --runs inline pool:2
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from threadpoolctl import threadpool_limits
 

@@ -4,8 +4,8 @@
 writes without the fault, or, where images fail for good, with their rows and those of the others as they must be.
 
 Example:
-    python benchmarks/faults.py
-    python benchmarks/faults.py --executors pool
+    python -m benchmarks.faults
+    python -m benchmarks.faults --executors pool
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.faulty import begun, draw_pictures, open_store
 from benchmarks.measure import figure, print_figures

@@ -5,8 +5,8 @@ many processes as there are cores, fed by one extractor in bfloat16. The limit i
 multiplied: operations of the network, counted, over its peak.
 
 Example:
-    python benchmarks/gpu_labels.py
-    python benchmarks/gpu_labels.py --device cpu --images 2 --workers 1 extractor.size=64 conquer.crop_size=64
+    python -m benchmarks.gpu_labels
+    python -m benchmarks.gpu_labels --device cpu --images 2 --workers 1 extractor.size=64 conquer.crop_size=64
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 

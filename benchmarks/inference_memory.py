@@ -8,8 +8,8 @@ resident memory of processes of their own, above what they had before. The netwo
 random weights, on which neither its time nor its memory depends.
 
 Example:
-    python benchmarks/inference_memory.py
-    python benchmarks/inference_memory.py --size 600x900 --queries 300 --backbone tiny
+    python -m benchmarks.inference_memory
+    python -m benchmarks.inference_memory --size 600x900 --queries 300 --backbone tiny
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import figure, one_core, print_figures, timed, with_peak
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from training.postprocess.frame import Frame
     from training.samples import FactoredOutput
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 MOST_GB = 1.0
 """What the project promises, beside the network."""
 PUBLISHED_AT = (50, 100)
@@ -80,8 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def measured(name: str, queries: int) -> dict[str, float]:
         given = ["--size", arguments.size, "--queries", str(queries), "--backbone", arguments.backbone]
-        command = [sys.executable, __file__, "--measure", name, *given, "--short-side", str(arguments.short_side)]
-        found: dict[str, float] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        program = [sys.executable, "-m", "benchmarks.inference_memory", "--measure", name]
+        command = [*program, *given, "--short-side", str(arguments.short_side)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=REPOSITORY)
+        found: dict[str, float] = json.loads(done.stdout)
         return found
 
     few, more = (measured("published", queries) for queries in PUBLISHED_AT)

@@ -1,9 +1,9 @@
 """Seconds to label a photograph of 481 x 321 pixels on one core, and how the stages share them.
 
 Example:
-    python benchmarks/label_speed.py
-    python benchmarks/label_speed.py --runs 1 refine.method=crf
-    python benchmarks/label_speed.py --runs 1 --size 2250x1500
+    python -m benchmarks.label_speed
+    python -m benchmarks.label_speed --runs 1 refine.method=crf
+    python -m benchmarks.label_speed --runs 1 --size 2250x1500
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import zstandard
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import figure, one_core, print_figures
 from benchmarks.photographs import photographs
 from benchmarks.stages import STAGES, label_by_stages

@@ -6,8 +6,8 @@ labels that ``dico label`` makes of the dev photographs themselves. Ground truth
 kept in the output folder: a run that was stopped goes on.
 
 Example:
-    python benchmarks/learning.py
-    python benchmarks/learning.py --every 3 --output out/learning --sets coco_panoptic,coco_instances optim.steps=2000
+    python -m benchmarks.learning
+    python -m benchmarks.learning --every 3 --output out/learning --sets coco_panoptic,coco_instances optim.steps=2000
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.dev_sets import ANNOTATIONS, MissingDataError, data_folder
 from benchmarks.labelling import dev_set_names
 from benchmarks.measure import figure, print_figures, skipped

@@ -1,8 +1,8 @@
 """Peak resident memory of a process that labels a photograph of 24 megapixels from a file, and its seconds.
 
 Example:
-    python benchmarks/memory_24mp.py
-    python benchmarks/memory_24mp.py --size 3000x2000
+    python -m benchmarks.memory_24mp
+    python -m benchmarks.memory_24mp --size 3000x2000
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import figure, print_figures
 
 REPOSITORY = Path(__file__).resolve().parent.parent

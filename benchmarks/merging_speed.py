@@ -1,6 +1,6 @@
 """Iterative merging of 60x60 patches beside the loop, on one core; the label maps of all thresholds must be equal.
 
-python benchmarks/merging_speed.py [--side 60] [--channels 768]
+python -m benchmarks.merging_speed [--side 60] [--channels 768]
 """
 
 from __future__ import annotations
@@ -8,18 +8,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measure import best_time, figure, one_core, print_figures, timed
 from dico.config import ConquerConfig
 from dico.features.base import RegionGraph
 from dico.features.graph import grid_graph
 from dico.merging import merge_regions
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.measure import best_time, figure, one_core, print_figures, timed
 from tests.reference.features import blob_features
 from tests.reference.merging import labels_by_loop, merge_by_loop
 

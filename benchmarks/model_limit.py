@@ -5,8 +5,8 @@ convolutions and attention, counted as they run, over the rate of a large produc
 part does (norms, additions, sigmoids, sorting, memory that is new) has no operations here, so no part reaches it.
 
 Example:
-    python benchmarks/model_limit.py
-    python benchmarks/model_limit.py --queries 300 --masks 50
+    python -m benchmarks.model_limit
+    python -m benchmarks.model_limit --queries 300 --masks 50
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import best_time, figure, one_core, print_figures
 from benchmarks.model_speed import drawn_masks, network
 from training.config import LossConfig

@@ -6,8 +6,8 @@ side's own; ours never multiplies the masks out. Norms are frozen on both sides.
 nearly so, as each side draws its own points. Both sides take turns, and the best run of each counts.
 
 Example:
-    python benchmarks/model_speed.py
-    python benchmarks/model_speed.py --backbone swin_t --size 320x480 --cases 100x20
+    python -m benchmarks.model_speed
+    python -m benchmarks.model_speed --backbone swin_t --size 320x480 --cases 100x20
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import figure, one_core, print_figures, timed
 from tests.reference.dense import dense_masks
 from training.config import LossConfig, ModelConfig

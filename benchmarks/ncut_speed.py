@@ -1,6 +1,6 @@
 """One normalised cut of 60x60 patches beside a dense generalised eigen solver, on one core; the sides must be equal.
 
-python benchmarks/ncut_speed.py [--side 60] [--channels 768]
+python -m benchmarks.ncut_speed [--side 60] [--channels 768]
 """
 
 from __future__ import annotations
@@ -8,16 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measure import best_time, figure, one_core, print_figures
 from dico.affinity import binary_affinity
 from dico.config import DivideConfig
 from dico.ncut import normalised_cut
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.measure import best_time, figure, one_core, print_figures
 from tests.reference.features import blob_features
 from tests.reference.ncut import cut_of, dense_affinity, second_eigenvectors
 

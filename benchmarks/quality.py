@@ -4,19 +4,17 @@ The embedded default beside multi-scale Felzenszwalb segmentation on the same ph
 masks an image; for the budget of 1,000 the same configuration is asked for more. Ground truth serves to measure only.
 
 Example:
-    python benchmarks/quality.py --sets bsds_train_consensus --limit 20
-    python benchmarks/quality.py --markdown --workers 4 > table.md
-    python benchmarks/quality.py --no-reference refine.method=crf
+    python -m benchmarks.quality --sets bsds_train_consensus --limit 20
+    python -m benchmarks.quality --markdown --workers 4 > table.md
+    python -m benchmarks.quality --no-reference refine.method=crf
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.dev_sets import REPORTED, MissingDataError, by_photographs, load_dev_set
 from benchmarks.felzenszwalb import MAX_MASKS
 from benchmarks.labelling import Job, label_photographs, measuring_parser

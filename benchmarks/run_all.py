@@ -5,8 +5,8 @@ Each benchmark prints as its last line a JSON object (or a list of them) with ``
 (the photographs with human masks) says what it needs, ends with the exit code 77, and is no failure.
 
 Example:
-    python benchmarks/run_all.py
-    python benchmarks/run_all.py --only ncut merging
+    python -m benchmarks.run_all
+    python -m benchmarks.run_all --only ncut merging
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+FOLDER = Path(__file__).resolve().parent
 COLUMNS = ("name", "value", "reference", "ratio", "unit")
 SKIPPED = 77
 """Exit code of a benchmark that lacks an input; that of Automake's tests."""
@@ -36,29 +37,30 @@ class Outcome:
     skipped: str = ""
 
 
-def find_scripts(folder: Path) -> dict[str, Path]:
-    """The benchmarks of a folder by name: the files that do something when run; the others are what these share."""
-    return {
-        path.stem: path
-        for path in sorted(folder.glob("*.py"))
+def find_scripts() -> list[str]:
+    """The names of the benchmarks: the files that do something when run; the others are what these share."""
+    return [
+        path.stem
+        for path in sorted(FOLDER.glob("*.py"))
         if path.name != Path(__file__).name and MAIN_GUARD in path.read_text(encoding="utf-8")
-    }
+    ]
 
 
-def run_script(script: Path) -> Outcome:
+def run_script(name: str) -> Outcome:
     """Runs one benchmark, its output passed on as it comes."""
-    print(f"--- {script.name}", flush=True)
+    print(f"--- {name}", flush=True)
     lines = []
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", f"{FOLDER.name}.{name}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=FOLDER.parent) as process:
         for line in process.stdout or ():
             print(line, end="", flush=True)
             lines.append(line.strip())
     last = next((line for line in reversed(lines) if line), "")
     if process.returncode == SKIPPED:
-        return Outcome(script.name, skipped=last)
+        return Outcome(name, skipped=last)
     if process.returncode:
-        return Outcome(script.name, failure=f"exit code {process.returncode}")
-    return read_figures(script.name, last)
+        return Outcome(name, failure=f"exit code {process.returncode}")
+    return read_figures(name, last)
 
 
 def read_figures(name: str, line: str) -> Outcome:
@@ -100,11 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run these alone (file names without .py)")
     arguments = parser.parse_args(argv)
-    scripts = find_scripts(Path(__file__).parent)
-    unknown = set(arguments.only or ()) - scripts.keys()
+    scripts = find_scripts()
+    unknown = set(arguments.only or ()) - set(scripts)
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; choose from {', '.join(scripts)}")
-    outcomes = [run_script(scripts[name]) for name in arguments.only or scripts]
+    outcomes = [run_script(name) for name in arguments.only or scripts]
     print(f"\n{table(outcomes)}")
     return int(any(outcome.failure for outcome in outcomes))
 

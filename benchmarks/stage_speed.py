@@ -6,7 +6,7 @@ the same masks, or the benchmark fails. Refinement differs by design: the loop r
 each mask, ours shares it; how far the results agree is printed.
 
 Example:
-    python benchmarks/stage_speed.py --images 2
+    python -m benchmarks.stage_speed --images 2
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import figure, one_core, print_figures, timed
 from benchmarks.photographs import photographs
 from benchmarks.stage_loop import mask_set, refine_by_loop, select_by_loop, unrefined_by_loop

@@ -5,8 +5,8 @@ Each subject is evaluated on the same images of every data set, and a row of Mar
 so that a run that was stopped goes on.
 
 Example:
-    python benchmarks/suite_table.py
-    python benchmarks/suite_table.py --images 0 --store labels=out/labels --model model=out/model_final.pth
+    python -m benchmarks.suite_table
+    python -m benchmarks.suite_table --images 0 --store labels=out/labels --model model=out/model_final.pth
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.dev_sets import MissingDataError, data_folder
 from benchmarks.felzenszwalb import felzenszwalb_masks
 from benchmarks.measure import figure, print_figures, skipped

@@ -15,6 +15,7 @@ from benchmarks.faults import Survival, table
 from benchmarks.faulty import FAULTS, FaultyLabeler, draw_pictures
 from benchmarks.run_all import COLUMNS
 from dico.image import load_image
+from tests.conftest import REPOSITORY
 
 
 def figures_of(output: str) -> dict[str, float]:
@@ -22,6 +23,10 @@ def figures_of(output: str) -> dict[str, float]:
     rows = loaded if isinstance(loaded, list) else [loaded]
     assert all(tuple(row) == COLUMNS for row in rows)
     return {row["name"]: row["value"] for row in rows}
+
+
+def run_at_the_root(command: list[str], env: dict[str, str] | None = None) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, env=env).stdout
 
 
 def test_memory_of_the_driver(capsys):
@@ -47,10 +52,8 @@ def test_the_default_gives_equal_bytes_in_processes(dev_data: Path, capsys, monk
 
 def scaling_alone(dev_data: Path, *words: str) -> dict[str, float]:
     """In a process of its own: Ray keeps how it authenticates, and other tests make clusters of other kinds."""
-    command = [sys.executable, str(executor_scaling.__file__), *words]
-    environment = os.environ | {"DICO_DATA": str(dev_data.parent)}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    return figures_of(done.stdout)
+    command = [sys.executable, "-m", executor_scaling.__name__, *words]
+    return figures_of(run_at_the_root(command, env=os.environ | {"DICO_DATA": str(dev_data.parent)}))
 
 
 @pytest.mark.ray
@@ -74,8 +77,8 @@ def test_scaling_without_photographs_is_skipped(tmp_path, monkeypatch, capsys):
 
 def test_a_merge():
     """In a process of its own: on Linux the peak of a child begins with what its parent has."""
-    command = [sys.executable, str(coco_merge.__file__), "--images", "40", "--photographs", "1"]
-    figures = figures_of(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    command = [sys.executable, "-m", coco_merge.__name__, "--images", "40", "--photographs", "1"]
+    figures = figures_of(run_at_the_root(command))
     (peak_mb,) = (value for name, value in figures.items() if name.startswith("peak memory, COCO json of"))
     assert 0 < peak_mb < 200
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from benchmarks.run_all import find_scripts
 from dico import cli
 from dico.config import load_config
 from dico.export import FORMATS
@@ -62,7 +63,14 @@ def test_targets_exist(words: list[str]) -> None:
 
 @pytest.mark.parametrize("words", commands("python"), ids=identify)
 def test_scripts_exist(words: list[str]) -> None:
-    assert (REPOSITORY / words[1]).is_file()
+    script = f"{words[2].replace('.', '/')}.py" if words[1] == "-m" else words[1]
+    assert (REPOSITORY / script).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_benchmarks_that_are_named_exist(page: Path) -> None:
+    named = re.findall(r"-m benchmarks\.(\w+)", page.read_text(encoding="utf-8"))
+    assert set(named) <= {*find_scripts(), "run_all", "NAME"}
 
 
 @pytest.mark.parametrize("words", commands("pip"), ids=identify)

@@ -56,10 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parser().parse_intermixed_args(argv)
     except SystemExit as stop:  # argparse has said why
         return stop.code if isinstance(stop.code, int) else WRONG_USAGE
-    # Behind --datasets they are taken for names.
-    settings = [name for name in args.datasets if re.match(r"[a-z_]+\.[a-z_.]+=", name)]
+    settings = [word for word in args.datasets if _is_setting(word)]
     args.overrides += settings
-    args.datasets = [name for name in args.datasets if name not in settings]
+    args.datasets = [word for word in args.datasets if word not in settings]
     try:
         report = _evaluated(args)
     except KeyboardInterrupt:
@@ -73,6 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_USAGE
     _tell(report, args.output)
     return SOME_FAILED if report.skipped or any(_has_faults(one) for one in report.sets) else DONE
+
+
+def _is_setting(word: str) -> bool:
+    """Whether a word behind --datasets, which takes all that follow it, is no data set but key=value."""
+    return re.match(r"[A-Za-z_]\w*(\.\w+)*=", word) is not None and not Path(word).exists()
 
 
 def _has_faults(one: SetReport | PointSetReport) -> bool:

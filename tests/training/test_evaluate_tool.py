@@ -322,6 +322,24 @@ def test_a_bad_image_never_ends_the_others(tmp_path, annotations, checkpoint, ev
     assert [fault.partition(": ")[0] for fault in faults] == ["02.png", "01.png"]
 
 
+def test_settings_may_follow_the_names_of_data_sets(tmp_path, annotations, checkpoint, evaluate, capsys, monkeypatch):
+    twin = shutil.copytree(annotations.parent, tmp_path / "twin") / "annotations.json"
+    command = ["--model", str(checkpoint), *SMALL, "--output"]
+    behind = ["--datasets", str(annotations), str(twin), "inference.zooms=[1]", "inference.max_masks=2"]
+    assert evaluate([*command, str(tmp_path / "a"), *behind]) == 0
+    before = [*command, str(tmp_path / "b"), "inference.zooms=[1]", "inference.max_masks=2", *behind[:3]]
+    assert evaluate(before) == 0
+    report = report_in(tmp_path / "a")
+    assert report == report_in(tmp_path / "b") and [one["name"] for one in report["sets"]] == ["drawn", "twin"]
+    assert all(asked["subject"]["inference"]["max_masks"] == 2 for asked in report["asked"].values())
+    assert evaluate([*command, str(tmp_path / "c"), *behind[:3], "sed=1"]) == 2
+    assert "sed" in (told := capsys.readouterr().err) and "no data set has the name" not in told
+    monkeypatch.chdir(tmp_path)
+    named = annotations.parent.rename(tmp_path / "inference.max_masks=2")
+    assert evaluate([*command, str(tmp_path / "d"), "--datasets", named.name]) == 0  # a path that is there is a path
+    assert [one["name"] for one in report_in(tmp_path / "d")["sets"]] == [named.name]
+
+
 def test_a_damaged_results_file_is_told_with_its_entry(tmp_path, annotations, labels, evaluate, capsys):
     results = results_of_store(labels, annotations, tmp_path / "results.json")
     command = ["--datasets", str(annotations), "--processes", "1", "--predictions", str(results), "--output"]

@@ -70,6 +70,20 @@ def test_numbers_of_16_bits_and_grey_ones_are_refused_by_name(tmp_path):
         source[2].read_masks()
 
 
+def test_the_digest_of_segments_is_that_of_their_names_and_sizes(tmp_path):
+    source = PanopticSource(write_panoptic(tmp_path / "a"))
+    digest = source.segments_digest()
+    assert PanopticSource(write_panoptic(tmp_path / "b")).segments_digest() == digest  # wherever they are
+    png = tmp_path / "a" / "annotations" / "panoptic_val2017" / "1_ids.png"
+    whole = png.read_bytes()
+    png.write_bytes(whole + b" ")
+    longer = source.segments_digest()
+    png.unlink()
+    assert len({digest, longer, source.segments_digest()}) == 3
+    png.write_bytes(whole)
+    assert source.segments_digest() == digest
+
+
 def test_damage(tmp_path):
     path = write_panoptic(tmp_path)
     content = json.loads(path.read_text())

@@ -72,8 +72,10 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         },
         "click_grid": {"config"},
         "automatic_masks": {"click_grid", "config", "postprocess", "prompt_predictor"},
+        "digest": set(),
         "trained": {
-            "automatic_masks", "config", "models", "predictor", "prompt_predictor", "promptable_checkpoint", "settings"
+            "automatic_masks", "config", "digest", "models", "predictor", "prompt_predictor", "promptable_checkpoint",
+            "settings",
         },
         "demo": {
             "automatic_masks", "granularity", "pixel_prompts", "postprocess", "prompt_predictor",
@@ -89,7 +91,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "prompt_predictor", "promptable_checkpoint", "settings",
         },
         "suite": {
-            "data", "device", "evaluation", "prompt_predictor", "records", "settings", "trained"
+            "data", "device", "digest", "evaluation", "prompt_predictor", "records", "settings", "trained"
         },
         "build": {
             "config", "data", "device", "engine", "evaluation", "evaluators", "models", "objectives", "predictor"

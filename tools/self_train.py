@@ -35,9 +35,10 @@ from dico.store.shards import ShardFiles
 from dico.task import Revision
 from training.data.coco_source import CocoSource
 from training.device import device_of_command
+from training.digest import sha256_of
 from training.fusion import MAX_IOU, MAX_IOU_WITH_HUMAN, MIN_SCORE
 from training.rounds import SelfTraining, WithHuman
-from training.trained import load_trained, sha256_of
+from training.trained import load_trained
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from dico.config_loading import to_plain
 from training.automatic_masks import AutomaticMasks
 from training.config import AutomaticConfig, InferenceConfig
+from training.digest import sha256_of
 from training.models.checkpoints import load_model
 from training.predictor import Predictor
 from training.prompt_predictor import PromptPredictor
@@ -74,18 +74,3 @@ def load_trained(
         return Trained(automatic, config.inference, sha256_of(path), config.automatic)
     predict = Predictor(load_model(path), config.inference, device=device, threads=threads)
     return Trained(predict, config.inference, sha256_of(path))
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file; of a folder, that of the names and contents of the files in it.
-
-    Args:
-        path: What exists.
-    """
-    if path.is_file():
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    for file in sorted(file for file in path.iterdir() if file.is_file()):
-        digest.update(f"{file.name}\0{sha256_of(file)}\n".encode())
-    return digest.hexdigest()

@@ -12,10 +12,11 @@ from tests.training.annotated import tiny_model, write_checkpoint
 from tests.training.asked import INFERENCE, small_model, write_promptable
 from training.automatic_masks import AutomaticMasks
 from training.config import AutomaticConfig, InferenceConfig, TrainConfig
+from training.digest import sha256_of
 from training.models.checkpoint_files import CheckpointError
 from training.predictor import Predictor
 from training.prompt_predictor import PromptPredictor
-from training.trained import load_trained, sha256_of
+from training.trained import load_trained
 
 SMALL = {"short_side": 64, "long_side": 120, "min_score": 1e-05}
 

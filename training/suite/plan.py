@@ -10,9 +10,11 @@ from typing import Any
 
 from dico.version import dico_version
 from training.data.catalog import DatasetDescription, Located, describe, expand_suites, locate, open_source
+from training.data.panoptic_source import PanopticSource
+from training.digest import sha256_of
 from training.evaluation.running.journal import JournalError, require_resumable
 from training.evaluation.suite_report import Skipped, Task
-from training.suite.subjects import AbsentError, Clicks, Subject, digest_of
+from training.suite.subjects import AbsentError, Clicks, Subject
 
 BUDGETS = (10, 100, 1000)
 """The mask budgets of published figures."""
@@ -134,10 +136,14 @@ def _planned(asked_for: str, subject: Subject, options: SuiteOptions) -> Planned
         identity = subject.identity(name, options.task)
     except AbsentError as error:
         return Skipped(name, title, str(error), error.command)
+    try:
+        contents = _contents(located, asked_for)
+    except (ValueError, OSError) as error:
+        return Skipped(name, title, str(error), description.prepare if description is not None else "")
     asked = {
         "task": options.task,
         "data_set": name,
-        "annotations": _contents(located, asked_for),
+        "annotations": contents,
         "images": options.images,
         **({"max_masks": max(options.max_dets)} if options.task == "whole-image" else _plain(options.clicks)),
         "dico": dico_version(),
@@ -148,7 +154,13 @@ def _planned(asked_for: str, subject: Subject, options: SuiteOptions) -> Planned
 
 def _contents(located: Located, asked_for: str) -> str:
     """What changes when the ground truth does."""
-    return digest_of(located.annotations) if located.annotations.is_file() else open_source(asked_for).contents()
+    if not located.annotations.is_file():
+        return open_source(asked_for).contents()
+    digest = sha256_of(located.annotations)
+    if located.format != "panoptic":
+        return digest
+    source = PanopticSource(located.annotations, images=located.images)
+    return f"{digest}, segments {source.segments_digest()}"
 
 
 def _plain(clicks: Clicks) -> dict[str, Any]:

@@ -176,6 +176,14 @@ def test_small_empty_and_equal_masks_are_left_out():
     )
 
 
+@pytest.mark.parametrize(("min_visible", "areas_px"), [(0.0, [48, 64, 128]), (0.6, [48, 64]), (0.7, [48]), (1.0, [48])])
+def test_masks_of_which_too_little_is_seen_are_left_out(min_visible, areas_px):
+    codes = boxes((0, 0, 3, 4), (0, 0, 6, 4), (0, 0, 8, 8))
+    left = View((8, 8), (16, 16), (0, 0), (16, 8))  # twice as large, 4 of 8 columns: all, two thirds and half of them
+    kept = crop_masks(codes, left, max_masks=9, min_area_px=1, min_visible=min_visible, rng=np.random.default_rng(0))
+    assert [int(decode_mask((16, 8), code).sum()) for code in kept] == areas_px
+
+
 def test_of_many_masks_some_are_drawn_and_each_as_often():
     codes = boxes(*((x, y, x + 1, y + 1) for x in range(5) for y in range(4)), (0, 0, 0, 0))
     times = dict.fromkeys(codes, 0)

@@ -32,6 +32,8 @@ class DataConfig:
     """They are drawn from so many of the image's best-scored masks, of equal scores the first; 0: from all."""
     min_area_px: int = 16
     """A mask that covers less of the sample, after resizing and cropping, is left out."""
+    min_visible: float = 0.0
+    """A mask of which the sample shows less than this share is left out; 0 keeps whatever is seen of a mask."""
     workers: int = 4
     """Processes that read images ahead; 0 reads in the training process. What is learnt does not depend on it."""
     max_skipped: int = 100
@@ -43,6 +45,7 @@ class DataConfig:
         require(fits, "data.scale", "two positive numbers, the smaller first", self.scale)
         require(0 <= self.flip <= 1, "data.flip", "within [0, 1]", self.flip)
         require(0 <= self.colour < 1, "data.colour", "within [0, 1)", self.colour)
+        require(0 <= self.min_visible <= 1, "data.min_visible", "within [0, 1]", self.min_visible)
         for name in ("max_masks", "min_area_px"):
             require(getattr(self, name) >= 1, f"data.{name}", "at least 1", getattr(self, name))
         for name in ("best_masks", "workers", "max_skipped"):

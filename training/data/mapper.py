@@ -101,6 +101,7 @@ class Mapper:
                 view,
                 max_masks=self.config.max_masks,
                 min_area_px=self.config.min_area_px,
+                min_visible=self.config.min_visible,
                 rng=generator(self.seed, position, Purpose.MASKS),
             ),
             position=position,

@@ -10,6 +10,7 @@ Axes: R runs of a code, H W pixels of the crop.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numba
@@ -71,6 +72,16 @@ def crop_rle(rle: bytes, view: View) -> tuple[bytes, int]:
     ends_R = run_ends(rle, view.original_hw)
     counts = _crop(ends_R, view.original_hw, view.resized_hw, view.crop_yx, view.crop_hw, view.flipped)
     return encode_counts(counts), int(counts[1::2].sum())
+
+
+def resized_area_px(rle: bytes, view: View) -> float:
+    """How many pixels a mask has in the resized image of a view, of which the view may show a part.
+
+    Args:
+        rle: Compressed COCO code of a mask of ``view.original_hw``.
+        view: Of which the sizes alone matter.
+    """
+    return float(decode_counts(rle)[1::2].sum()) * math.prod(view.resized_hw) / math.prod(view.original_hw)
 
 
 def paint(rle: bytes, mask_HW: NDArray[np.bool_]) -> None:

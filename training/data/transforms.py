@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dico.image import Image, resize_image
 from training.config import DataConfig
-from training.data.mask_crops import View, crop_rle
+from training.data.mask_crops import View, crop_rle, resized_area_px
 
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as image files have it
 
@@ -75,7 +75,13 @@ def crop_image(image: Image, view: View) -> Image:
 
 
 def crop_masks(
-    rles: Iterable[bytes], view: View, *, max_masks: int, min_area_px: int, rng: np.random.Generator
+    rles: Iterable[bytes],
+    view: View,
+    *,
+    max_masks: int,
+    min_area_px: int,
+    min_visible: float = 0.0,
+    rng: np.random.Generator,
 ) -> tuple[bytes, ...]:
     """The masks that a view shows, at most ``max_masks`` of them; each is read once, and none that is not needed.
 
@@ -84,6 +90,7 @@ def crop_masks(
         view: What is shown of them.
         max_masks: Of more, so many are drawn.
         min_area_px: What covers less of the view is left out, and of equal ones all but one.
+        min_visible: A mask of which the view shows less than this share is left out.
         rng: The order in which masks are tried is drawn from it.
 
     Returns:
@@ -98,7 +105,7 @@ def crop_masks(
         if len(place_by_code) == max_masks:
             break
         code, area_px = crop_rle(codes[place], view)
-        if area_px >= min_area_px:
+        if area_px >= min_area_px and area_px >= min_visible * resized_area_px(codes[place], view):
             place_by_code[code] = min(place, place_by_code.get(code, place))
     return tuple(sorted(place_by_code, key=place_by_code.__getitem__))
 

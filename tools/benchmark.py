@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measure(args: argparse.Namespace) -> int:
     settings = _settings(args)
+    if (args.output / FILE).exists():
+        raise FileExistsError(f"{args.output} has a benchmark already; choose another --output, or remove {FILE}")
     parts = [part for part in PARTS if part in args.only]
     report = run_benchmark(settings, parts, tell=lambda part: print(f"benchmark: {part} ...", file=sys.stderr))
     page = markdown(report)

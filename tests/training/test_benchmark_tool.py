@@ -69,6 +69,27 @@ def test_the_tool_writes_figures_and_what_they_are_of(written):
     assert page == markdown(report) and "| clicks | a correction of six clicks |" in page
 
 
+def test_what_was_quick_says_so(written):
+    quick = read_report(written / "benchmark.json")
+    assert quick.settings["quick"] is True
+    (note,) = (line for line in (written / "benchmark.md").read_text().splitlines() if line.startswith("Quick: "))
+    assert "not comparable with what is measured without --quick" in note
+    full = replace(quick, settings=BenchmarkSettings(*3 * [str(TOOL["WHOLE_IMAGE"])]).described())
+    assert "Quick" not in markdown(full)
+    said = compared(quick, full, ("a", "b"))
+    assert "not comparable: one is quick, the other is not" in said and "runs was" not in said
+    assert "not comparable: promptable_config was" in said, "what --quick does not explain"
+    assert "not comparable: " not in compared(quick, quick, ("a", "b"))
+
+
+def test_an_earlier_benchmark_is_not_written_over(written, capsys):
+    before = (written / "benchmark.json").read_bytes()
+    assert TOOL["main"](["--quick", "--only", "clicks", "--device", "cpu", "--output", str(written)]) == 2
+    said = capsys.readouterr().err
+    assert f"{written} has a benchmark already; choose another --output" in said and "clicks ..." not in said
+    assert (written / "benchmark.json").read_bytes() == before
+
+
 def test_training_counts_its_own_steps_alone(tmp_path):
     figures = measure("training", settings(steps=3, warmup_steps=2))
     step, waiting, steps, images, memory = figures

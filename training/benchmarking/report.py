@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from training.benchmarking.figures import Figure, shown
 from training.benchmarking.machine import Load, Machine
+from training.benchmarking.settings import QUICK
 
 FILE = "benchmark.json"
 """What the file of a report is called."""
@@ -62,6 +63,8 @@ class BenchmarkReport:
 
     def notes(self) -> Iterator[str]:
         """What has to be known of the figures, as sentences."""
+        if self.settings.get("quick"):
+            yield "quick: tiny sizes, which say nothing of speed; not comparable with what is measured without --quick"
         if warning := self.load.warning(self.machine.usable_cores):
             yield f"noise: {warning}"
         for part, reason in self.failed.items():
@@ -125,12 +128,20 @@ def compared(first: BenchmarkReport, second: BenchmarkReport, names: tuple[str, 
     lines = []
     for name, report in zip(names, (first, second), strict=True):
         lines += [f"{name}: {report.machine.sentence()}", *(f"  {note}" for note in report.notes())]
-    for key in sorted(first.settings.keys() | second.settings.keys()):
-        values = first.settings.get(key), second.settings.get(key)
-        if values[0] != values[1]:
-            lines.append(f"not comparable: {key} was {values[0]!r} and {values[1]!r}")
+    lines += [f"not comparable: {difference}" for difference in _differences(first.settings, second.settings)]
     table = _table(["part", "what", *names, "ratio"], rows)
     return "\n".join([*lines, "", *table, "", f"ratio: how many times better {names[1]} is"]) + "\n"
+
+
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+    """What was measured differently; the many sizes of a quick benchmark are one difference."""
+    said: Set[str] = set()
+    if first.get("quick", False) != second.get("quick", False):
+        yield "one is quick, the other is not"
+        said = QUICK.keys()
+    for key in sorted((first.keys() | second.keys()) - said):
+        if first.get(key) != second.get(key):
+            yield f"{key} was {first.get(key)!r} and {second.get(key)!r}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

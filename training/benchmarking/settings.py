@@ -51,6 +51,8 @@ class BenchmarkSettings:
     """How often inference and each kind of click are repeated."""
     points_per_side: int = 32
     """The grid of clicks that asks for all masks."""
+    quick: bool = False
+    """Whether sizes are those of :data:`QUICK`."""
 
     def config_of(self, path: str) -> TrainConfig:
         """A training configuration, with the settings beside it where it is the one that is trained.
@@ -87,6 +89,6 @@ def _named(path: str) -> str:
 
 QUICK = {
     "photographs": 2, "passes": 1, "photograph_side": 96, "size_hw": (60, 90), "scenes": 2, "shapes": 8, "steps": 2,
-    "warmup_steps": 1, "runs": 2, "points_per_side": 3, "workers": 1,
+    "warmup_steps": 1, "runs": 2, "points_per_side": 3, "workers": 1, "quick": True,
 }  # fmt: skip
 """In place of the defaults, to see that everything works; what that measures says nothing of a machine."""

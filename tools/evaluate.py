@@ -80,7 +80,7 @@ def _is_setting(word: str) -> bool:
 
 
 def _has_faults(one: SetReport | PointSetReport) -> bool:
-    return bool(one.unanswered or (isinstance(one, PointSetReport) and one.left_out))
+    return bool(one.unanswered or one.left_out)
 
 
 def _evaluated(args: argparse.Namespace) -> SuiteReport:

@@ -52,6 +52,7 @@ def set_report(
         "best": (),
         "all_images": all_images,
         "unanswered": 0,
+        "left_out": 0,
         "notes": (),
         "seconds": 1.0,
     }
@@ -74,7 +75,7 @@ def clicked(
 ) -> PointSetReport:
     reached = (Clicks(0.8, Figure(7.5, (7.0, 8.0)), Figure(61.0, (60.0, 62.0))),)
     figures = PointReport(name, n_images, 0, 321, Figure(33.3, (32.0, 34.5)), Figure(44.4, (43.0, 45.5)), 20, reached)
-    settings: dict[str, Any] = {"all_images": POINT_IMAGES, "unanswered": 0, "notes": (), "seconds": 1.0}
+    settings: dict[str, Any] = {"all_images": POINT_IMAGES, "unanswered": 0, "left_out": 0, "notes": (), "seconds": 1.0}
     return PointSetReport(name, title, figures, **(settings | other))
 
 

@@ -309,7 +309,9 @@ def test_a_bad_image_never_ends_the_others(tmp_path, annotations, checkpoint, ev
     command = ["--datasets", str(annotations), "--model", str(checkpoint), *SMALL, "--output", str(tmp_path / "a")]
     assert evaluate(command) == 1
     (of_set,) = report_in(tmp_path / "a")["sets"]
-    assert of_set["unanswered"] == 3 and of_set["figures"]["n_truths"] == 12  # those of 98 cannot be read
+    assert (of_set["unanswered"], of_set["left_out"], of_set["figures"]["n_images"]) == (2, 1, 4)
+    assert of_set["figures"]["n_truths"] == 12  # those of 98 cannot be read
+    assert "- 1 image is left out: the ground truth cannot be read." in (tmp_path / "a" / "report.md").read_text()
     faults = (tmp_path / "a" / "drawn" / "unanswered.txt").read_text().splitlines()
     assert [fault.partition(": ")[0] for fault in faults] == ["02.png", "01.png", "00.png"]
     assert "rle must be" in faults[0] and "has (60, 40) pixels" in faults[1] and "is not an image" in faults[2]
@@ -317,7 +319,8 @@ def test_a_bad_image_never_ends_the_others(tmp_path, annotations, checkpoint, ev
     # What was not answered is tried again.
     shutil.copy(annotations.parent / "images" / "04.png", annotations.parent / "images" / "00.png")
     assert evaluate([*command, "--resume"]) == 1
-    assert report_in(tmp_path / "a")["sets"][0]["unanswered"] == 2
+    (of_set,) = report_in(tmp_path / "a")["sets"]
+    assert (of_set["unanswered"], of_set["left_out"]) == (1, 1)
     faults = (tmp_path / "a" / "drawn" / "unanswered.txt").read_text().splitlines()
     assert [fault.partition(": ")[0] for fault in faults] == ["02.png", "01.png"]
 
@@ -474,6 +477,49 @@ def test_panoptic_annotations_that_are_not_whole(tmp_path, promptable, evaluate,
     assert evaluate([*command, str(tmp_path / "damaged")]) == 1
     of_set = report_in(tmp_path / "damaged")["sets"][0]
     assert (of_set["left_out"], of_set["unanswered"], of_set["figures"]["n_images"]) == (1, 0, 2)
+
+
+def test_segments_that_changed_are_another_evaluation(tmp_path, promptable, evaluate, capsys):
+    path = write_panoptic(tmp_path / "a")
+    command = ["--task", "point", "--model", str(promptable), "--clicks", "1", "inference.short_side=80"]
+    command += ["--datasets", str(path), "--output", str(tmp_path / "out"), "--resume"]
+    assert evaluate(command) == evaluate(command) == 0
+    png = path.with_suffix("") / "1_ids.png"
+    whole = png.read_bytes()
+    png.write_bytes(whole + b" ")
+    assert evaluate(command) == 2
+    assert "is about another evaluation (annotations: " in capsys.readouterr().err
+    png.write_bytes(whole)
+    assert evaluate(command) == 0
+    path.write_text('{"segments_info": 1}')
+    assert evaluate(command) == 2
+    told = capsys.readouterr().err
+    assert "none of the data sets can be evaluated" in told and "is not a panoptic annotation file" in told
+
+
+def test_both_tasks_leave_out_what_has_unreadable_ground_truth(tmp_path, annotations, labels, evaluate):
+    """The figures are those of the set without that image, for which it makes no difference that it was there."""
+    content = json.loads(annotations.read_text())
+    next(one for one in content["annotations"] if one["image_id"] == 98)["segmentation"]["counts"] = "~"
+    broken = tmp_path / "broken.json"
+    broken.write_text(json.dumps(content))
+    for section, key in (("images", "id"), ("annotations", "image_id")):
+        content[section] = [one for one in content[section] if one[key] != 98]
+    fewer = tmp_path / "fewer.json"
+    fewer.write_text(json.dumps(content))
+    for task in ("whole-image", "point"):
+        found = []
+        for path, code in ((broken, 1), (fewer, 0)):
+            (tmp_path / f"{path.stem}.yaml").write_text(
+                f"{{format: coco, annotations: {path}, images: {annotations.parent / 'images'}, name: drawn}}"
+            )
+            output = tmp_path / task / path.stem
+            command = ["--store", str(labels), "--processes", "1", "--task", task, "--output", str(output)]
+            assert evaluate([*command, "--datasets", str(tmp_path / f"{path.stem}.yaml")]) == code
+            found += report_in(output)["sets"]
+        assert (found[0].pop("left_out"), found[1].pop("left_out")) == (1, 0)
+        assert (found[0].pop("all_images"), found[1].pop("all_images")) == (5, 4)
+        assert found[0] == found[1] and found[0]["unanswered"] == 0
 
 
 def test_labels_that_are_clicked(tmp_path, annotations, labels, evaluate, capsys):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,7 @@ def test_the_result_of_an_image_round_trips():
             "",
             1.5,
         )
+        assert not again.left_out and ImageResult.from_json(replace(result, left_out=True).to_json()).left_out
         for name in ("score_D", "outcome_ATD", "truths_A", "finder_TG"):
             before, after = getattr(outcome, name), getattr(again.outcome, name)
             assert before.dtype == after.dtype and (before == after).all()

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dico.evaluate import evaluate_masks
+from dico.evaluation_report import without_nan
 from dico.ground_truth import AnnotatedImage
 from dico.masks import MaskSet
 from dico.matching import IOU_THRESHOLDS
@@ -158,8 +159,32 @@ def test_masks_of_another_size_and_broken_ground_truth_are_faults_of_their_image
     images[1] = replace(images[1], annotations=({"id": 4, "segmentation": {"size": list(SIZE_HW), "counts": "~"}},))
     results = results_of(images, answers)
     assert "but its masks have (5, 5)" in results[0].fault and results[0].outcome.n_masks == 0
-    assert "rle must be" in results[1].fault and results[1].n_truths == 0 and results[2].answered
+    assert "rle must be" in results[1].fault and results[1].fault.endswith(": the image is left out")
+    assert results[2].answered and [one.left_out for one in results] == [False, True, False]
     assert results[0].n_truths == sum(not one["iscrowd"] for one in images[0].annotations)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_image_of_which_one_ground_truth_cannot_be_read_is_no_part_of_any_figure(known):
+    """Whether it is answered or not: the figures are those of the other images."""
+    images, answers = drawn(9)
+    others = images[:4] + images[5:]
+    expected = set_report(results_of(others, answers), FACTS, max_dets=(2, 100))
+    if not known:
+        del answers[4]
+    broken = {"id": 4, "segmentation": {"size": list(SIZE_HW), "counts": "~"}}
+    images[4] = replace(images[4], annotations=(*images[4].annotations, broken))
+    results = results_of(images, answers)
+    report = set_report(results, FACTS, max_dets=(2, 100))
+    assert (report.left_out, expected.left_out) == (1, 0) and report.figures.n_images == len(others)
+    assert _comparable(report) == _comparable(expected)
+    tasks = [MaskTask(image, None) for image in images]
+    assert "coco" in _verified(report, tasks, results, Known(answers), (2, 100))
+
+
+def _comparable(report):
+    plain = without_nan(asdict(report))
+    return {key: value for key, value in plain.items() if key not in ("left_out", "seconds")}
 
 
 def test_stock_tools_find_the_same_figures_or_it_is_told():

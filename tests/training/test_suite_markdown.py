@@ -58,6 +58,8 @@ def test_a_part_of_a_set_is_marked_and_not_averaged() -> None:
 def test_images_whose_ground_truth_cannot_be_read_are_told() -> None:
     text = suite_markdown(suite(clicked(n_images=4_999, left_out=1)))
     assert "- 1 image is left out: the ground truth cannot be read." in text and "evenly spaced" not in text
+    text = suite_markdown(suite(set_report(n_images=4_998, left_out=2)))
+    assert "- 2 images are left out: the ground truth cannot be read." in text and "evenly spaced" not in text
     assert "evenly spaced" in suite_markdown(suite(clicked(n_images=4_998, left_out=1)))
 
 

@@ -51,14 +51,14 @@ def set_report(
     """The report of one data set.
 
     Args:
-        results: At least one, in any order.
+        results: At least one that is not left out, in any order.
         facts: What is said beside the figures.
         max_dets: Mask budgets, the largest that of the results.
         images_root: The folder that file names are relative to; None when nobody knows.
         resamples: Bootstrap resamples for the intervals.
         seed: Seed of the bootstrap.
     """
-    in_order = sorted(results, key=lambda result: result.image_id)
+    in_order = sorted((one for one in results if not one.left_out), key=lambda result: result.image_id)
     unanswered = sum(not result.answered for result in in_order)
     figures = report_of(
         [result.outcome for result in in_order],
@@ -81,8 +81,9 @@ def set_report(
         best=tuple(best[:SHOWN_IMAGES]),
         all_images=facts.all_images,
         unanswered=unanswered,
+        left_out=len(results) - len(in_order),
         notes=facts.notes,
-        seconds=sum(result.seconds for result in in_order),
+        seconds=sum(result.seconds for result in results),
     )
 
 

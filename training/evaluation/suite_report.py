@@ -82,6 +82,7 @@ class DatasetReport:
         all_images: Images of the data set. ``figures.n_images`` are fewer when only a part was evaluated.
         unanswered: Images that could not be asked, or of which nothing is known; they count as without masks, and their
             ground truths as not found.
+        left_out: Images of which a ground truth could not be read; they are no part of the figures.
         notes: What has to be known to read the figures, a sentence each.
         seconds: Work on all images, whatever the number of processes.
     """
@@ -91,6 +92,7 @@ class DatasetReport:
     figures: EvalReport | PointReport
     all_images: int
     unanswered: int
+    left_out: int
     notes: tuple[str, ...]
     seconds: float
 
@@ -125,11 +127,9 @@ class PointSetReport(DatasetReport):
 
     Attributes:
         figures: Of one click, and of the number of clicks.
-        left_out: Images whose ground truth could not be read.
     """
 
     figures: PointReport
-    left_out: int = 0
 
 
 @dataclass(frozen=True)

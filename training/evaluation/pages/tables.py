@@ -192,7 +192,7 @@ def tables_of(one: SetReport | PointSetReport) -> tuple[Table, ...]:
 
 def notes_of(one: SetReport | PointSetReport) -> tuple[str, ...]:
     """What has to be known to read the figures of a set: its own notes, and what did not go as it should."""
-    left_out = one.left_out if isinstance(one, PointSetReport) else 0
+    left_out = one.left_out
     part = f"Only a part was measured: {images_of(one)}, evenly spaced."
     gap = f"{left_out:,} image{' is' if left_out == 1 else 's are'} left out: the ground truth cannot be read."
     return (

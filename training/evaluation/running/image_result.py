@@ -26,12 +26,14 @@ class ImageResult:
     Attributes:
         image_id: Its id in the annotations.
         file_name: Its name there.
-        outcome: What became of its masks and its ground truths; of an image that was not answered, of no masks.
+        outcome: What became of its masks and its ground truths; of an image that was not answered, of no masks; of one
+            that is left out, of neither.
         level_D: int32: the level of each counted mask in its hierarchy.
         kind_G: What the annotations say in ``level``, such as ``"part"``; ``""`` where they say nothing.
         is_crowd_G: bool: which ground truths count neither for nor against.
-        fault: Why it was not answered, as a sentence; empty when it was.
+        fault: Why it was not answered, or is left out, as a sentence; empty when it was.
         seconds: What it took.
+        left_out: Whether its ground truths could not be read, so that it is no part of any figure.
     """
 
     image_id: int
@@ -42,6 +44,7 @@ class ImageResult:
     is_crowd_G: NDArray[np.bool_]
     fault: str
     seconds: float
+    left_out: bool = False
 
     @property
     def key(self) -> int:
@@ -79,6 +82,7 @@ class ImageResult:
             "fault": self.fault,
             "seconds": self.seconds,
             "kinds": list(self.kind_G) if any(self.kind_G) else [],
+            **({"left_out": True} if self.left_out else {}),
             "n_masks": self.outcome.n_masks,
             "is_crowd_G": pack(self.is_crowd_G),
             "level_D": pack(self.level_D),
@@ -102,4 +106,5 @@ class ImageResult:
             is_crowd_G=is_crowd_G,
             fault=plain["fault"],
             seconds=plain["seconds"],
+            left_out=plain.get("left_out", False),
         )

@@ -67,18 +67,19 @@ class MaskWork:
     def __call__(self, task: MaskTask) -> ImageResult:
         """What became of an image. One that cannot be asked is one without masks, and its result says why.
 
-        An image whose ground truth cannot be read counts neither for nor against.
+        An image of which a ground truth cannot be read is left out.
         """
         started = time.perf_counter()
         image, nothing = task.image, MaskSet.empty(task.image.size_hw)
-        masks, fault = nothing, ""
+        masks, fault, unreadable = nothing, "", ""
         try:
             found = self._answers.masks(image, task.path)
             masks, fault = (nothing, "nothing is known of it") if found is None else (found, "")
             outcome = match_image(masks, image, max_det=self._max_det)
         except Exception as error:  # whatever it is, it is this image's fault and not the end of the others
-            masks, fault = nothing, str(error) or repr(error)
-            image = _with_readable_truths(image)
+            masks, fault, unreadable = nothing, _said(error), _fault_of_truths(image)
+            if unreadable:
+                image, fault = replace(image, annotations=()), f"{unreadable}: the image is left out"
             outcome = match_image(masks, image, max_det=self._max_det)
         return ImageResult(
             image_id=image.image_id,
@@ -89,13 +90,18 @@ class MaskWork:
             is_crowd_G=image.is_crowd,
             fault=fault,
             seconds=time.perf_counter() - started,
+            left_out=bool(unreadable),
         )
 
 
-def _with_readable_truths(image: AnnotatedImage) -> AnnotatedImage:
-    """The image; without ground truths when they cannot be read."""
+def _fault_of_truths(image: AnnotatedImage) -> str:
+    """Why ground truths of an image cannot be read, as a sentence; empty when all can."""
     try:
         match_image(MaskSet.empty(image.size_hw), image, max_det=1)
-    except Exception:  # of pycocotools, too; what is wrong was said when it was asked
-        return replace(image, annotations=())
-    return image
+    except Exception as error:  # of pycocotools, too
+        return _said(error)
+    return ""
+
+
+def _said(error: Exception) -> str:
+    return str(error) or repr(error)

@@ -12,6 +12,7 @@ DEMO = ["gradio>=6"]
 FAST_EVAL = ["faster-coco-eval>=1.8"]  # verifies figures sooner; never needed
 RAY = ["ray>=2.40"]
 RAY_TRAIN = ["ray[train]>=2.60"]  # what labelling needs no part of: pandas and more
+TENSORBOARD = ["tensorboard>=2.18"]
 LINT = ["mypy>=1.10", "ruff>=0.6", "scipy-stubs>=1.14", "types-PyYAML>=6"]
 TEST = ["hypothesis>=6", "packaging>=23", "pytest>=8", "supervision>=0.22"]
 
@@ -48,8 +49,9 @@ setup(
         "parquet": EXPORT,
         "ray": RAY,
         "ray-train": [*TRAIN, *RAY_TRAIN],
+        "tensorboard": [*TRAIN, *TENSORBOARD],
         "train": TRAIN,
-        "dev": [*CRF, *DEMO, *FAST_EVAL, *HF, *EXPORT, *RAY, *RAY_TRAIN, *LINT, *TEST],
+        "dev": [*CRF, *DEMO, *FAST_EVAL, *HF, *EXPORT, *RAY, *RAY_TRAIN, *TENSORBOARD, *LINT, *TEST],
     },
     entry_points={"console_scripts": ["dico=dico.cli:main"]},
 )

@@ -73,7 +73,8 @@ def test_the_console_script_is_a_function(metadata):
 
 def test_extras(metadata):
     extras = metadata["extras_require"]
-    assert {"crf", "demo", "fast-eval", "hf", "parquet", "ray", "ray-train", "train", "dev"} == extras.keys()
+    named = {"crf", "demo", "dev", "fast-eval", "hf", "parquet", "ray", "ray-train", "tensorboard", "train"}
+    assert named == extras.keys()
     asked = {line for name in extras for line in extras[name]}
     assert asked - set(extras["dev"]) == set(), "the tests need every one"
 

@@ -189,7 +189,7 @@ def test_tensorboard_is_missed_in_words(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(builtins, "__import__", without)
     with caplog.at_level(logging.INFO, run_log.__name__):
         assert tensorboard(tmp_path) == []
-    assert "pip install tensorboard" in caplog.text
+    assert "pip install 'divide-and-conquer[tensorboard]'" in caplog.text
 
 
 def test_tensorboard_gets_every_number(tmp_path):

@@ -142,7 +142,7 @@ def tensorboard(folder: Path) -> list[TensorBoard]:
     try:
         return [TensorBoard(folder)]
     except ModuleNotFoundError:
-        log.info("no files for TensorBoard are written; they need: pip install tensorboard")
+        log.info("no files for TensorBoard are written; they need: pip install 'divide-and-conquer[tensorboard]'")
         return []
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dico.rasterise import rles_of_labels
 from training.data.conversion.preparation import require_file, require_folder
-from training.data.conversion.segments import Segment, segments_of
+from training.data.conversion.segments import Segment
 from training.data.number_maps import bits_of, read_numbers
 
 FIRST_PART = 1_000
@@ -65,12 +66,7 @@ class PartMaps:
                 f"{png} has no pixel of {nothing}, which is 'nothing' in a map of {self.bits} bits; if another number, "
                 f"such as 0, is 'nothing' in it, save it anew with {nothing}, and all categories counted from 0"
             )
-        found = []
-        for number in np.unique(number_HW[number_HW != nothing]).tolist():
-            part_HW = number_HW == number
-            for _, code in segments_of(_owners(part_HW, object_HW), nothing=~part_HW):
-                found.append(Segment(FIRST_PART + number, code, {"level": "part"}))
-        return found
+        return _segments(number_HW, nothing, object_HW)
 
     def names_of(self, segments: Iterable[Segment]) -> dict[int, str]:
         """Names of the categories of parts, such as "part 17" where none is known."""
@@ -141,6 +137,23 @@ def read_part_names(path: Path) -> dict[int, str]:
             f"{path} must have the names of parts: a text with a name a line, from category 0, or a json with a list "
             f'of names or an object such as {{"17": "leg of a chair"}} ({error})'
         ) from error
+
+
+def _segments(number_HW: NDArray[np.uint16], nothing: int, object_HW: NDArray[np.uint8]) -> list[Segment]:
+    """The masks of all numbers but one, for each object that they are of; they do not overlap."""
+    present_N, place_HW = np.unique(number_HW, return_inverse=True)
+    place_HW = place_HW.reshape(number_HW.shape)  # NumPy below 2 gives it flat
+    mask_HW, numbers = np.zeros_like(place_HW), []
+    for place, window in enumerate(ndimage.find_objects(place_HW + 1)):
+        if present_N[place] == nothing:
+            continue
+        part_HW = place_HW[window] == place
+        owner_HW = _owners(part_HW, object_HW[window])
+        for owner in np.unique(owner_HW[part_HW]):
+            numbers.append(int(present_N[place]))
+            mask_HW[window][part_HW & (owner_HW == owner)] = len(numbers)
+    codes = rles_of_labels(mask_HW - 1, len(numbers))
+    return [Segment(FIRST_PART + number, code, {"level": "part"}) for number, code in zip(numbers, codes, strict=True)]
 
 
 def _owners(part_HW: NDArray[np.bool_], object_HW: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -162,13 +162,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--datasets", nargs="+", default=["dev"], metavar="NAME", help="data sets or suites (dev)")
     parser.add_argument("--images", type=int, default=4, metavar="N", help="of each, evenly spaced; 0: all (4)")
     for option, what in (("--store", "of labels"), ("--model", "of weights")):
-        parser.add_argument(option, type=_named, action="append", default=[], metavar="NAME=PLACE", help=what)
+        parser.add_argument(option, type=named_place, action="append", default=[], metavar="NAME=PLACE", help=what)
     parser.add_argument("--output", type=Path, default=Path("out/suite"), help="folder (out/suite)")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="of each evaluation (1)")
     return parser
 
 
-def _named(text: str) -> tuple[str, Path]:
+def named_place(text: str) -> tuple[str, Path]:
+    """The type of an option: a name and a place, joined by ``=``."""
     name, _, place = text.partition("=")
     if not name or not place:
         raise argparse.ArgumentTypeError(f"must be NAME=PLACE, got {text!r}")

@@ -97,11 +97,24 @@ def distinct_of_views(views: Sequence[MaskSet]) -> MaskSet:
         views: Masks of one prompt in the frame of the image, first those of the whole image.
 
     Returns:
-        Masks by rising area. They are the nearest to areas at even steps, on a scale of ratios, from the smallest mask
-        to the largest, of what is left after suppression; where that is too little, the surest of the others.
+        As :func:`distinct` does.
     """
-    count = len(views[0])
-    every = MaskSet.concat(views)
+    return distinct(MaskSet.concat(views), len(views[0]))
+
+
+def distinct(every: MaskSet, count: int) -> MaskSet:
+    """Distinct ones of many masks that one prompt may mean, from part to whole.
+
+    Args:
+        every: At least one mask.
+        count: How many are wanted.
+
+    Returns:
+        So many masks, or all, by rising area. They are the nearest to areas at even steps, on a scale of ratios, from
+        the smallest mask to the largest, of what is left after suppression; where that is too little, the surest of
+        the others.
+    """
+    count = min(count, len(every))
     numbered = every.with_fields(level=np.arange(len(every)))
     chosen_N = suppress(numbered[numbered.area_px > 0], MAX_IOU).level
     surest_N = np.argsort(-every.score, kind="stable")

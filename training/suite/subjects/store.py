@@ -37,22 +37,27 @@ class StoreSubject:
 
     def identity(self, data_set: str, task: str) -> Mapping[str, Any]:
         """As any subject."""
-        store = self._store(data_set)
+        store = self.of(data_set)
         header, status = store.manifest.header(), store.status()
         kept = {name: header[name] for name in ("images_sha256", "config_hash")}
         return {**kept, "labelled": status.done, "failed": status.failed}
 
     def answers(self, data_set: str, images: Sequence[AnnotatedImage], processes: int) -> Callable[[], Answers]:
         """As any subject."""
-        return partial(itself, StoreAnswers(self._store(data_set), images))
+        return partial(itself, StoreAnswers(self.of(data_set), images))
 
     def clicks(
         self, data_set: str, records: Sequence[ImageRecord], clicks: Clicks, processes: int
     ) -> Callable[[], Ask]:
         """As any subject; labels answer one click and no corrections."""
-        return partial(itself, AskLabels(LabelsOfStore(self._store(data_set), records)))
+        return partial(itself, AskLabels(LabelsOfStore(self.of(data_set), records)))
 
-    def _store(self, data_set: str) -> MaskStore:
+    def of(self, data_set: str) -> MaskStore:
+        """The store that has the labels of a data set.
+
+        Raises:
+            AbsentError: when there is none.
+        """
         path = self._path if (self._path / MANIFEST).is_file() else self._path / data_set
         if not (path / MANIFEST).is_file():
             raise AbsentError(

@@ -522,6 +522,22 @@ def test_both_tasks_leave_out_what_has_unreadable_ground_truth(tmp_path, annotat
         assert found[0] == found[1] and found[0]["unanswered"] == 0
 
 
+def test_annotations_without_a_mask_are_not_clicked_and_it_is_said(tmp_path, annotations, labels, evaluate):
+    content = json.loads(annotations.read_text())
+    broken = content["annotations"][0]
+    broken["segmentation"] = []
+    annotations.write_text(json.dumps(content))
+    command = ["--store", str(labels), "--processes", "1", "--datasets", str(annotations), "--output"]
+    assert evaluate([*command, str(tmp_path / "clicks"), "--task", "point"]) == 0
+    (of_set,) = report_in(tmp_path / "clicks")["sets"]
+    assert of_set["left_out"] == 0 and of_set["figures"]["n_truths"] == len(content["annotations"]) - 1
+    (note,) = of_set["notes"]
+    assert f"1 annotation has no mask and is left out, such as annotation {broken['id']} of image 100 " in note
+    assert evaluate([*command, str(tmp_path / "masks")]) == 1
+    (of_set,) = report_in(tmp_path / "masks")["sets"]
+    assert of_set["left_out"] == 1 and of_set["notes"] == []
+
+
 def test_labels_that_are_clicked(tmp_path, annotations, labels, evaluate, capsys):
     (annotations.parent / "images" / "01.png").write_bytes(b"no image")  # which is not looked at
     command = ["--datasets", str(annotations), "--task", "point", "--store", str(labels), "--output"]

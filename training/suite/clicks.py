@@ -9,7 +9,7 @@ from training.evaluation.running.point_result import PointResult
 from training.evaluation.running.point_work import MakePointWork, PointTask
 from training.evaluation.running.run_set import run_set
 from training.evaluation.suite_report import PointSetReport, Skipped
-from training.suite.faults import missing_segments, shortage, write_faults
+from training.suite.faults import missing_segments, shortage, without_masks, write_faults
 from training.suite.plan import PlannedSet, SuiteOptions
 from training.suite.subjects import Subject
 
@@ -55,6 +55,6 @@ def measure_clicks(planned: PlannedSet, subject: Subject, options: SuiteOptions)
         all_images=len(source),
         unanswered=sum(bool(result.fault) and result.outcome is not None for result in results),
         left_out=sum(result.outcome is None for result in results),
-        notes=planned.description.notes,
+        notes=(*without_masks(source), *planned.description.notes),
         seconds=sum(result.seconds for result in results),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dico.atomic import atomic_file
+from training.data.coco_source import CocoSource
 from training.data.panoptic_source import PanopticSource
 from training.records import Source
 from training.suite.plan import PlannedSet
@@ -61,6 +62,18 @@ def missing_segments(source: Source) -> str:
     if not missing:
         return ""
     return f"{len(missing):,} of {len(files):,} PNG files of segments are not there, such as {missing[0]}"
+
+
+def without_masks(source: Source) -> tuple[str, ...]:
+    """What has to be said of annotations that have no mask in their image, which are left out; nothing where all have.
+
+    Such are those without a polygon, or of another size than their image.
+    """
+    faults = source.faults if isinstance(source, CocoSource) else ()
+    if not faults:
+        return ()
+    have, are = ("annotation has", "is") if len(faults) == 1 else ("annotations have", "are")
+    return (f"{len(faults):,} {have} no mask and {are} left out, such as {faults[0]}.",)
 
 
 def write_faults(planned: PlannedSet, faults: Sequence[tuple[str, str]]) -> str:

@@ -1,7 +1,8 @@
 """Maps of parts that others made for the images of ADE20K's challenge: a PNG an image, its numbers categories of parts.
 
 What the files hold, where that is described, and what of it was checked is said in ``datasets/prepare_ade20k.py``.
-Axes: H W pixels; K pixels of a part; P pieces of it, that do not touch; O objects of an image by number, 0 for none.
+Axes: H W pixels; N numbers of a map; K pixels of a part; P pieces of it, that do not touch; O objects of an image by
+number, 0 for none.
 """
 
 from __future__ import annotations

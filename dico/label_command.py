@@ -83,6 +83,7 @@ def label(args: argparse.Namespace) -> int:
     if args.batch_size is not None:
         config = replace(config, extractor=replace(config.extractor, batch_size=args.batch_size))
 
+    from dico.compiled import any_kept
     from dico.job import PipelineJob
     from dico.labelling import manifest_of, shard_size_of
     from dico.run import RunOptions, run
@@ -105,6 +106,9 @@ def label(args: argparse.Namespace) -> int:
     died = any((Path(args.output) / LOCKS).glob("*.lock"))
     executor = _executor(args, images, watched=died)
     store = MaskStore.create(args.output, manifest, retry_failed=args.retry_failed)
+    elsewhere = args.executor == "ray" or args.ray_address is not None
+    if not (args.quiet or elsewhere or any_kept()):
+        print("dico: loops are compiled, this once: the first image takes up to a minute longer", file=sys.stderr)
     summary = run(job, store, options, executor=executor)
     if not args.quiet:
         print("\n".join(f"dico: {line}" for line in summary.sentence().splitlines()), file=sys.stderr)

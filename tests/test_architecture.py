@@ -14,7 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A part is a file or a folder directly inside a package. What only knows arrays, files or one value type:
-GROUND = {"atomic", "config", "config_loading", "image", "inputs", "masks", "painting", "rasterise", "rle"}
+GROUND = {"atomic", "compiled", "config", "config_loading", "image", "inputs", "masks", "painting", "rasterise", "rle"}
 GROUND |= {"page_parts", "photographs", "stopwatch", "threads", "version", "window"}
 GRAPHS = {"features", "merge_tree", "merging", "pooling", "tournament"}  # regions, and merging them
 SOLVER = {"affinity", "lanczos", "ncut"}
@@ -65,9 +65,10 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "settings": {"config", "models"},
         "promptable_checkpoint": {"config", "models", "settings"},
         "pixel_prompts": {"boxes", "postprocess", "prompts"},
+        "box_fit": {"boxes"},
         "close_up": {"pixel_prompts", "postprocess", "prompts"},
         "prompt_predictor": {
-            "close_up", "config", "granularity", "models", "pixel_prompts", "postprocess", "predictor",
+            "box_fit", "close_up", "config", "granularity", "models", "pixel_prompts", "postprocess", "predictor",
             "promptable_checkpoint", "prompts",
         },
         "click_grid": {"config"},

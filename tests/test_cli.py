@@ -137,6 +137,24 @@ def test_compiled_loops_need_a_place(tmp_path, image_folder, monkeypatch, capsys
         fail("another")
 
 
+def test_the_first_time_is_told_to_take_longer(tmp_path, image_folder):
+    (broken := image_folder(1) / "0000.png").write_bytes(b"")  # nothing is compiled for it
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+
+    def run(*command):
+        return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
+
+    def said(*options):
+        command = ["-m", "dico", "label", str(broken), str(tmp_path / "out"), "--retry-failed", *options]
+        return [line for line in run(*command).stderr.splitlines() if "compiled" in line]
+
+    assert said() == ["dico: loops are compiled, this once: the first image takes up to a minute longer"]
+    assert said("--quiet") == []
+    loop = "import numpy, dico.rle; dico.rle.counts_of_borders(numpy.array([2, 5]), 9)"
+    assert run("-c", loop).returncode == 0
+    assert said() == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,8 +1,9 @@
 """All masks of an image from a promptable model: a grid of clicks, of whose masks the good and distinct ones are kept.
 
 Source: Kirillov et al. 2023 (Segment Anything), Sec. B, as Semantic-SAM (Li et al. 2023) uses it: each click gives six
-masks. Deviation: masks are run-length codes from the start, so memory does not grow with their number; and the set has
-a hierarchy.
+masks. Deviations: masks are run-length codes from the start, so memory does not grow with their number; small regions
+go before masks are compared and not afterwards, of each crop, whose pixels are those of the image; a mask that is small
+itself goes, too; and the set has a hierarchy.
 
 Axes: P clicks of an image, N masks.
 """
@@ -20,8 +21,9 @@ from dico.selection import drop_small, link_parents, suppress, top
 from dico.stopwatch import stage
 from training.click_grid import Crop, click_grid, crops_of
 from training.config import AutomaticConfig, InferenceConfig
-from training.postprocess.filters import distinct_boxes, inside_crop, pasted, without_small_regions
+from training.postprocess.filters import distinct_boxes, inside_crop, pasted
 from training.postprocess.prompt_masks import predicted_ious, theta_of_area, trace_masks
+from training.postprocess.regions import without_small_regions
 from training.prompt_predictor import PromptPredictor
 
 SOURCE = "automatic"
@@ -34,7 +36,8 @@ class AutomaticMasks:
     Args:
         predictor: The model; the image that is set in it stays so.
         config: Where it clicks, and which masks are kept.
-        limits: Of which ``max_masks``, ``min_score``, ``max_iou`` and ``min_area_px`` are applied at the end.
+        limits: Of which ``max_masks``, ``min_score``, ``max_iou`` and ``min_area_px`` are applied at the end; and
+            ``min_region_share`` to every mask at first.
 
     Example:
         >>> from training.config import PromptableConfig
@@ -70,13 +73,10 @@ class AutomaticMasks:
         parts = [self._of_crop(image, part) for part in crops]
         with stage("masks"):
             masks = MaskSet.concat(parts)
-            if len(parts) > 1:  # the smaller a crop is, the more was seen of what is in it
-                closeness_N = np.repeat([-float(part.area_px) for part in crops], list(map(len, parts)))
-                masks = self._distinct(masks, closeness_N)
-            masks, changed_N = without_small_regions(masks, self._config.min_region_px)
-            if changed_N.any():
-                masks = self._distinct(masks, masks.score - changed_N * (np.ptp(masks.score) + 1))
-            return self._limited(masks)
+            # The smaller a crop is, the more was seen of what is in it.
+            seen_px_N = np.repeat([part.area_px for part in crops], list(map(len, parts)))
+            masks = masks[np.lexsort((-masks.score, seen_px_N))]
+            return self._limited(self._distinct(masks, -np.arange(len(masks), dtype=np.float64)))
 
     def _of_crop(self, image: Image, part: Crop) -> MaskSet:
         """The masks of a crop, in the frame of the image."""
@@ -101,10 +101,16 @@ class AutomaticMasks:
                 stable = [mask.area_px > 0 and mask.stability >= self._config.min_stability for mask in traced]
                 rles += [mask.rle for mask, is_stable in zip(traced, stable, strict=True) if is_stable]
                 scores.append(iou_N[chosen_N[np.array(stable, dtype=bool)]])
-        masks = MaskSet.from_rles(crop_hw, rles, score=np.concatenate(scores), source=SOURCE)
+        masks = self._cleaned(MaskSet.from_rles(crop_hw, rles, score=np.concatenate(scores), source=SOURCE))
         masks = masks[inside_crop(masks.boxes_xyxy, part.box_xyxy, size_hw, self._config.crop_edge_px)]
         masks = self._distinct(masks, masks.score)
         return masks if crop_hw == size_hw else pasted(masks, part.box_xyxy, size_hw)
+
+    def _cleaned(self, masks: MaskSet) -> MaskSet:
+        """Masks without specks and pinholes; before their boxes are compared, as a speck makes a box too large."""
+        least_px = self._config.min_region_px
+        masks, _ = without_small_regions(masks, least_px, self._limits.min_region_share)
+        return drop_small(masks, least_px)
 
     def _distinct(self, masks: MaskSet, rank_N: NDArray[np.floating]) -> MaskSet:
         return masks[distinct_boxes(masks.boxes_xyxy, rank_N, self._config.max_box_iou)]

@@ -28,22 +28,25 @@ def distinct(boxes, ranks, max_iou):
     return kept
 
 
-def cleaned(mask_HW, min_region_px):
+def cleaned(mask_HW, min_region_px, min_region_share=0.0):
     """A mask without small holes and pieces, in a frame of background so that holes at its border are none."""
+    least_px = max(min_region_px, min_region_share * mask_HW.sum())
     padded_HW = np.pad(mask_HW, 1)
     holes_HW, holes = ndimage.label(~padded_HW, structure=np.ones((3, 3)))
     for hole in range(1, holes + 1):
         here_HW = holes_HW == hole
-        if here_HW.sum() < min_region_px and not here_HW[0, 0]:
+        if here_HW.sum() < least_px and not here_HW[0, 0]:
             padded_HW = padded_HW | here_HW
-    pieces_HW, pieces = ndimage.label(padded_HW, structure=np.ones((3, 3)))
+    # Column by column, so that of the largest the first begins farthest left.
+    pieces_WH, pieces = ndimage.label(padded_HW.T, structure=np.ones((3, 3)))
+    pieces_HW = pieces_WH.T
     areas = [(pieces_HW == piece).sum() for piece in range(1, pieces + 1)]
-    kept = [piece for piece, area in enumerate(areas, start=1) if area >= min_region_px]
-    kept = kept or [int(np.argmax(areas)) + 1]
+    kept = [piece for piece, area in enumerate(areas, start=1) if area >= least_px]
+    kept = kept or ([int(np.argmax(areas)) + 1] if areas else [])
     return np.isin(pieces_HW, kept)[1:-1, 1:-1]
 
 
-def automatic_masks(predictor, image, config, *, max_masks=1000):
+def automatic_masks(predictor, image, config, *, min_region_share, max_masks=1000):
     """Masks of an image without crops, by falling score; clicks are asked one by one."""
     height, width = image.shape[:2]
     predictor.set_image(image)
@@ -58,14 +61,10 @@ def automatic_masks(predictor, image, config, *, max_masks=1000):
                 mask_HW = logits_HW > 0
                 if iou >= config.min_iou and mask_HW.any() and high >= config.min_stability * low:
                     found.append((mask_HW, float(iou)))
+    found = [(cleaned(mask, config.min_region_px, min_region_share), iou) for mask, iou in found]
+    found = [(mask, iou) for mask, iou in found if mask.sum() >= config.min_region_px]
     kept = distinct([box_of(mask) for mask, _ in found], [iou for _, iou in found], config.max_box_iou)
     found = [found[index] for index in kept]
-    clean = [cleaned(mask, config.min_region_px) for mask, _ in found]
-    changed = [not np.array_equal(mask, new) for (mask, _), new in zip(found, clean, strict=True)]
-    if any(changed):
-        ranks = [iou - 1e6 * is_changed for (_, iou), is_changed in zip(found, changed, strict=True)]
-        kept = distinct([box_of(mask) for mask in clean], ranks, config.max_box_iou)
-        found, clean = [found[index] for index in kept], [clean[index] for index in kept]
     order = sorted(range(len(found)), key=lambda i: -found[i][1])[:max_masks]
-    masks_NHW = np.array([clean[i] for i in order]).reshape(-1, height, width)
+    masks_NHW = np.array([found[i][0] for i in order]).reshape(-1, height, width)
     return MaskSet.from_arrays(masks_NHW, score=[found[i][1] for i in order])

@@ -9,7 +9,7 @@ import pytest
 
 from dico.stopwatch import stopwatch
 from tests.conftest import draw
-from tests.reference.automatic_masks import automatic_masks
+from tests.reference.automatic_masks import automatic_masks, cleaned
 from tests.training.asked import INFERENCE, decisive_model
 from training import automatic_masks as module
 from training.automatic_masks import AutomaticMasks
@@ -38,12 +38,15 @@ def predictor():
         {"min_stability": 0.7},
         {"min_iou": 0.3},
         {"min_region_px": 60},
+        {"min_region_share": 0.0},
+        {"min_region_share": 0.2},
     ],
 )
 def test_masks_are_those_of_the_loop(predictor, changed):
-    config = replace(LOOSE, **changed)
-    found = AutomaticMasks(predictor, config, INFERENCE)(IMAGE)
-    expected = automatic_masks(predictor, IMAGE, config)
+    config = replace(LOOSE, **{name: value for name, value in changed.items() if name != "min_region_share"})
+    limits = replace(INFERENCE, min_region_share=changed.get("min_region_share", INFERENCE.min_region_share))
+    found = AutomaticMasks(predictor, config, limits)(IMAGE)
+    expected = automatic_masks(predictor, IMAGE, config, min_region_share=limits.min_region_share)
     assert len(found) == len(expected) > 0
     np.testing.assert_allclose(found.score, expected.score, atol=1e-5)
     assert np.diag(found.iou(expected)).min() > 0.99
@@ -98,6 +101,21 @@ def test_crops_are_seen_on_their_own(predictor, monkeypatch):
     assert {mask_HW.tobytes() for mask_HW in uncut.iter_decoded()} < expected
     distinct = AutomaticMasks(predictor, replace(config, max_box_iou=0.6), INFERENCE)(IMAGE)
     assert 0 < len(distinct) < len(expected)
+
+
+@pytest.mark.parametrize("crop_layers", [0, 2])
+@pytest.mark.parametrize(("least_px", "least_share"), [(30, 0.0), (0, 0.1), (30, 0.1)])
+def test_no_mask_is_or_has_a_small_region(predictor, crop_layers, least_px, least_share):
+    config = replace(LOOSE, min_region_px=0, crop_layers=crop_layers, crop_edge_px=0)
+    dirty = AutomaticMasks(predictor, config, replace(INFERENCE, min_region_share=0.0))(IMAGE)
+    assert any((cleaned(mask_HW, least_px, least_share) != mask_HW).any() for mask_HW in dirty.iter_decoded())
+    limits = replace(INFERENCE, min_region_share=least_share)
+    clean = AutomaticMasks(predictor, replace(config, min_region_px=least_px), limits)(IMAGE)
+    assert len(clean) and clean.area_px.min() >= max(1, least_px)
+    # What is small by its share was so before it was filled and cut; of pixels nothing is left.
+    for mask_HW in clean.iter_decoded():
+        np.testing.assert_array_equal(cleaned(mask_HW, least_px), mask_HW)
+        np.testing.assert_array_equal(cleaned(mask_HW, 0, least_share / 2), mask_HW)
 
 
 @pytest.mark.parametrize("size_hw", [(1, 300), (200, 2)])

@@ -3,9 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dico.masks import MaskSet
-from tests.reference.automatic_masks import cleaned, distinct
-from training.postprocess.filters import distinct_boxes, inside_crop, without_small_regions
+from tests.reference.automatic_masks import distinct
+from training.postprocess.filters import distinct_boxes, inside_crop
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -32,38 +31,3 @@ def test_what_a_crop_cuts_off():
     assert inner.tolist() == [False, False, False, False, True]
     assert inside_crop(boxes_N4, (0, 0, 10, 10), (10, 10), 2).all()
     assert inside_crop(boxes_N4, (5, 0, 15, 10), (10, 15), 0).tolist() == [False, True, True, True, True]
-
-
-def test_holes_are_filled_and_specks_removed():
-    mask_HW = np.zeros((12, 12), dtype=bool)
-    mask_HW[1:9, 1:9] = True
-    mask_HW[3, 3:5] = False  # a hole of two pixels
-    mask_HW[6, 8] = False  # a dent
-    mask_HW[11, 11] = mask_HW[10, 10] = True  # a speck of two pixels that touch at a corner
-    masks = MaskSet.from_arrays(mask_HW[None], score=[0.5])
-    cleaned_masks, changed = without_small_regions(masks, 3)
-    expected_HW = mask_HW.copy()
-    expected_HW[3, 3:5], expected_HW[10, 10], expected_HW[11, 11] = True, False, False
-    assert changed.tolist() == [True] and cleaned_masks.score.tolist() == [0.5]
-    np.testing.assert_array_equal(cleaned_masks.decode()[0], expected_HW)
-    same, changed = without_small_regions(masks, 2)
-    assert same == masks and not changed.any()
-    assert without_small_regions(masks, 0)[0] is masks
-
-
-def test_the_largest_of_small_pieces_stays():
-    mask_HW = np.zeros((5, 9), dtype=bool)
-    mask_HW[0, 0], mask_HW[2, 4:7], mask_HW[4, 8] = True, True, True
-    (kept_HW,) = without_small_regions(MaskSet.from_arrays(mask_HW[None]), 10)[0].decode()
-    assert kept_HW.sum() == 3 and kept_HW[2, 4:7].all()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_regions_are_those_of_whole_masks(seed):
-    rng = np.random.default_rng(seed)
-    masks_NHW = np.stack([*(rng.random((4, 15, 20)) < 0.55), np.ones((15, 20)), np.eye(15, 20)]).astype(bool)
-    for min_region_px in (2, 5, 40):
-        found, changed = without_small_regions(MaskSet.from_arrays(masks_NHW), min_region_px)
-        for mask_HW, found_HW, is_changed in zip(masks_NHW, found.decode(), changed, strict=True):
-            np.testing.assert_array_equal(found_HW, cleaned(mask_HW, min_region_px))
-            assert is_changed == (found_HW != mask_HW).any()

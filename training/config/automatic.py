@@ -27,7 +27,8 @@ class AutomaticConfig:
     max_box_iou: float = 0.7
     """Of two masks whose boxes overlap more than this, the better stays; 1 keeps both."""
     min_region_px: int = 10
-    """Pieces of a mask that are smaller are removed, and smaller holes are filled, in pixels of the original image."""
+    """Pieces of a mask that are smaller are removed, smaller holes are filled, and so small masks left out, in pixels
+    of the original image. ``inference.min_region_share`` does so by the size of each mask."""
     crop_layers: int = 0
     """The image is seen again in crops so often, with 2 x 2 of them, then 4 x 4 ..."""
     crop_overlap: float = 512 / 1500

@@ -31,6 +31,10 @@ class InferenceConfig:
     """Of two masks that overlap more than this, the better stays; 1 keeps both (published)."""
     min_area_px: int = 1
     """Smaller masks are left out, in pixels of the original image."""
+    min_region_share: float = 0.02
+    """Pieces of a mask that are smaller than this share of it are removed, and smaller holes are filled: specks and
+    pinholes of coarse logits. 0 gives masks as they are (published). Of promptable models; a whole-image model's masks
+    stay as they are."""
     precision: str = "float32"
     """As ``optim.precision``."""
 
@@ -41,7 +45,7 @@ class InferenceConfig:
         require(self.long_side >= self.short_side, "inference.long_side", rule, self.long_side)
         rising = self.zooms[:1] == (1,) and all(a < b for a, b in zip(self.zooms, self.zooms[1:], strict=False))
         require(rising, "inference.zooms", "1, then rising whole numbers", self.zooms)
-        for name in ("min_score", "max_iou"):
+        for name in ("min_score", "max_iou", "min_region_share"):
             require(0 <= getattr(self, name) <= 1, f"inference.{name}", "within [0, 1]", getattr(self, name))
         require_choice("inference.precision", self.precision, PRECISIONS)
 

@@ -1,5 +1,5 @@
 """What is done to many masks of an image: near-copies and those that a crop cuts off go, a crop's masks are put into
-the image, small pieces and holes go.
+the image.
 
 Axes: N masks or boxes, H W pixels; 4 = left, top, right, bottom.
 """
@@ -10,12 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from dico.masks import MaskSet, encode_mask
-
-_EIGHT = np.ones((3, 3), dtype=bool)
-"""Pixels that touch at a corner are one piece."""
 
 
 def distinct_boxes(boxes_N4: NDArray[np.float32], rank_N: NDArray[np.floating], max_iou: float) -> NDArray[np.bool_]:
@@ -89,47 +85,3 @@ def pasted(masks: MaskSet, crop_xyxy: Sequence[int], size_hw: tuple[int, int]) -
         whole_HW[y0:y1, x0:x1] = mask_HW
         rles.append(encode_mask(whole_HW))
     return masks.with_fields(size_hw=size_hw, rles=tuple(rles))
-
-
-def without_small_regions(masks: MaskSet, min_region_px: int) -> tuple[MaskSet, NDArray[np.bool_]]:
-    """Masks without small pieces and holes.
-
-    Args:
-        masks: Of any number.
-        min_region_px: Smaller holes are filled, then smaller pieces removed; where all pieces are small, the largest
-            stays. Pixels that touch at a corner are one piece, or one hole.
-
-    Returns:
-        As many masks; and bool (N,), whether each is another than before.
-    """
-    if min_region_px <= 1:
-        return masks, np.zeros(len(masks), dtype=bool)
-    rles, changed = [], []
-    for rle, mask_HW, box_4 in zip(masks.rles, masks.iter_decoded(), masks.boxes_xyxy.astype(int), strict=True):
-        x0, y0, x1, y1 = box_4
-        part_HW = mask_HW[y0:y1, x0:x1]
-        cleaned_HW = _cleaned(part_HW, min_region_px)
-        differs = bool((cleaned_HW != part_HW).any())
-        if differs:
-            mask_HW[y0:y1, x0:x1] = cleaned_HW
-        rles.append(encode_mask(mask_HW) if differs else rle)
-        changed.append(differs)
-    return masks.with_fields(rles=tuple(rles)), np.array(changed, dtype=bool)
-
-
-def _cleaned(mask_HW: NDArray[np.bool_], min_region_px: int) -> NDArray[np.bool_]:
-    """A mask, cut out at its box, without small holes and pieces."""
-    # A ring of background: what it reaches is outside of the mask, and no hole.
-    padded_HW = np.pad(mask_HW, 1)
-    holes_HW, _ = ndimage.label(~padded_HW, structure=_EIGHT)
-    area_R = np.bincount(holes_HW.ravel())
-    small_R = area_R < min_region_px
-    small_R[[0, holes_HW[0, 0]]] = False
-    padded_HW |= small_R[holes_HW]
-    pieces_HW, count = ndimage.label(padded_HW, structure=_EIGHT)
-    area_R = np.bincount(pieces_HW.ravel())
-    area_R[0] = 0
-    kept_R = area_R >= min_region_px
-    if count and not kept_R.any():
-        kept_R[area_R.argmax()] = True
-    return kept_R[pieces_HW][1:-1, 1:-1]

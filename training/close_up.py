@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dico.masks import MaskSet
 from dico.selection import suppress
 from training.pixel_prompts import PixelPrompts
-from training.postprocess.prompt_masks import theta_of_area
+from training.postprocess.prompt_masks import from_part_to_whole
 from training.prompts import PADDING, POSITIVE
 
 Box = tuple[int, int, int, int]
@@ -28,6 +28,8 @@ MOST_SHARE = 0.5
 """A prompt that is larger than this share of a window's sides is not asked in it: what is meant would not fit."""
 MAX_IOU = 0.7
 """Of two masks that overlap more than this, the surer is given, as of automatic masks."""
+MAX_IOU_IN_BOX = 0.85
+"""Likewise of the masks of a box."""
 
 
 def windows_of(prompts: PixelPrompts, size_hw: tuple[int, int], zooms: Sequence[int]) -> dict[Box, list[int]]:
@@ -91,7 +93,7 @@ def _begin(middle: float, side: int, most: int) -> int:
 
 
 def distinct_of_views(views: Sequence[MaskSet]) -> MaskSet:
-    """As many masks as the first view has, of all views of one prompt: distinct ones, from part to whole.
+    """As many masks as the first view has, of all views of one click: distinct ones, from part to whole.
 
     Args:
         views: Masks of one prompt in the frame of the image, first those of the whole image.
@@ -115,14 +117,33 @@ def distinct(every: MaskSet, count: int) -> MaskSet:
         the others.
     """
     count = min(count, len(every))
-    numbered = every.with_fields(level=np.arange(len(every)))
-    chosen_N = suppress(numbered[numbered.area_px > 0], MAX_IOU).level
-    surest_N = np.argsort(-every.score, kind="stable")
-    others_N = surest_N[~np.isin(surest_N, chosen_N)][: max(0, count - len(chosen_N))]
-    chosen_N = np.concatenate([chosen_N, others_N])
-    given = every[chosen_N[_spread(every.area_px[chosen_N], count)]]
-    given = given[np.argsort(given.area_px, kind="stable")]
-    return given.with_fields(level=np.arange(count)[::-1], theta=theta_of_area(given.area_px, given.size_hw))
+    distinct_N, others_N = _surest_first(every, MAX_IOU)
+    chosen_N = np.concatenate([np.sort(distinct_N), others_N[: max(0, count - len(distinct_N))]])
+    return from_part_to_whole(every[chosen_N[_spread(every.area_px[chosen_N], count)]])
+
+
+def surest_of_views(views: Sequence[MaskSet]) -> MaskSet:
+    """As many masks as the first view has, of all views of one box: the surest distinct ones, from part to whole.
+
+    A box says how large what is meant is, so masks of all sizes are of no use, and finer differences are.
+
+    Args:
+        views: As for :func:`distinct_of_views`, with scores that tell how well a mask fits the box, too.
+
+    Returns:
+        Masks by rising area: the surest of what is left after suppression, then those of the others.
+    """
+    every = MaskSet.concat(views)
+    surest_N = np.concatenate(_surest_first(every, MAX_IOU_IN_BOX))
+    return from_part_to_whole(every[np.sort(surest_N[: len(views[0])])])
+
+
+def _surest_first(masks: MaskSet, max_iou: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Masks that are distinct and not empty, and the others; both by falling score."""
+    surest_N = np.argsort(-masks.score, kind="stable")
+    numbered = masks.with_fields(level=np.arange(len(masks)))
+    is_distinct_N = np.isin(surest_N, suppress(numbered[numbered.area_px > 0], max_iou).level)
+    return surest_N[is_distinct_N], surest_N[~is_distinct_N]
 
 
 def _spread(area_N: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -18,14 +18,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from dico.image import Image, crop
 from dico.masks import MaskSet
-from training.close_up import distinct_of_views, seen_in, windows_of
+from training.box_fit import fitted
+from training.close_up import distinct_of_views, seen_in, surest_of_views, windows_of
 from training.config import InferenceConfig, PromptConfig
 from training.granularity import Granularity, chosen
 from training.models.promptable import ImageFeatures, PromptableModel
 from training.pixel_prompts import PixelPrompts, checked, network_prompts, prompts_of
 from training.postprocess.filters import inside_crop, pasted
 from training.postprocess.frame import Frame
-from training.postprocess.prompt_masks import logits_of_prompt, masks_of_prompts
+from training.postprocess.prompt_masks import from_part_to_whole, logits_of_prompt, masks_of_prompts
+from training.postprocess.regions import without_small_regions
 from training.predictor import asked, network_input, threads_beside
 from training.promptable_checkpoint import load_promptable
 from training.prompts import PromptOutput, Prompts
@@ -173,7 +175,8 @@ class PromptPredictor:
             granularity: Gives one mask alone: a whole number for its place by area, from 0, the part; or a fraction
                 from 0.0 to 1.0; see :func:`training.granularity.chosen`. None for all masks.
             order: ``area``, from part to whole, or ``iou``, the most certain first.
-            return_logits: Give logits, above 0 where a mask is, in place of masks; with ``inference.zooms=[1]`` alone.
+            return_logits: Give logits in place of masks, above 0 where a mask is before its small regions go, and IoUs
+                as predicted, whatever the box; with ``inference.zooms=[1]`` alone.
 
         Returns:
             bool (G, H, W), or float32 logits; and float32 (G,): the IoU that each mask is expected to have with what is
@@ -231,7 +234,7 @@ class PromptPredictor:
         logits = self._logits(seen, prompts) if return_logits else None
         found: list[NDArray[Any]] = []
         ious: list[NDArray[np.float32]] = []
-        for p, masks in enumerate(self.answers(seen, prompts)):
+        for p, masks in enumerate(self._raw(seen, prompts) if return_logits else self.answers(seen, prompts)):
             given_G = _given(masks, levels[p] if levels else None, order)
             ious.append(masks.score[given_G])
             found.append(masks[given_G].decode() if logits is None else next(logits)[given_G])
@@ -268,8 +271,10 @@ class PromptPredictor:
 
         Yields:
             As many masks of each prompt as the model gives, by rising area, as
-            :func:`training.postprocess.prompt_masks.masks_of_prompts` does; with several ``inference.zooms``, those
-            that :func:`training.close_up.distinct_of_views` chooses.
+            :func:`training.postprocess.prompt_masks.masks_of_prompts` does, without regions that are smaller than
+            ``inference.min_region_share``; the scores of a box as :func:`training.box_fit.fitted` says. With several
+            ``inference.zooms``, those that :func:`training.close_up.distinct_of_views` chooses, of a box
+            :func:`training.close_up.surest_of_views`.
 
         Raises:
             ValueError: when predicted IoUs are not finite.
@@ -285,9 +290,16 @@ class PromptPredictor:
             for p, masks in zip(of_window, self._of_view(part, seen_in(window, prompts, of_window)), strict=True):
                 whole = masks[(masks.area_px > 0) & inside_crop(masks.boxes_xyxy, window, size_hw, 0)]
                 views[p].append(pasted(whole, window, size_hw))
-        yield from map(distinct_of_views, views)
+        yield from map(distinct_of_views if prompts.boxes_P4 is None else surest_of_views, views)
 
     def _of_view(self, seen: SeenImage, prompts: PixelPrompts) -> Iterator[MaskSet]:
+        for p, raw in enumerate(self._raw(seen, prompts)):
+            cleaned, changed_N = without_small_regions(raw, 0, self._config.min_region_share)
+            masks = from_part_to_whole(cleaned) if changed_N.any() else raw
+            yield masks if prompts.boxes_P4 is None else fitted(masks, prompts.boxes_P4[p])
+
+    def _raw(self, seen: SeenImage, prompts: PixelPrompts) -> Iterator[MaskSet]:
+        """Masks as the network gives them: those of :meth:`_logits`, in their order."""
         for output in self.outputs(seen, network_prompts(seen.frame, prompts, click_px=self._click_px)):
             yield from masks_of_prompts(output, seen.frame, threads=self.threads)
 

@@ -8,7 +8,7 @@ import torch
 
 from dico.masks import MaskSet
 from tests.conftest import draw
-from training.close_up import MAX_IOU, distinct_of_views, seen_in, windows_of
+from training.close_up import MAX_IOU, distinct_of_views, seen_in, surest_of_views, windows_of
 from training.config import InferenceConfig, PromptableConfig
 from training.models.promptable import PromptableModel
 from training.pixel_prompts import checked
@@ -94,6 +94,29 @@ def test_where_too_few_are_distinct_the_surest_others_are_given():
     found = distinct_of_views([whole, rectangles((0, 0, 80, 57), score=[0.8])])
     assert found.area_px.tolist() == [80 * 57, 80 * 59, 80 * 60]
     assert distinct_of_views([whole]).area_px.tolist() == [0, 80 * 59, 80 * 60]
+
+
+def test_of_a_box_the_surest_masks_are_given_though_they_are_alike():
+    whole = rectangles((0, 0, 40, 40), (0, 0, 40, 30), (0, 0, 40, 39), score=[0.9, 0.8, 0.7])
+    near = rectangles((10, 10, 12, 12), (0, 0, 30, 30), (0, 0, 0, 0), score=[0.1, 0.6, 0.9])
+    assert surest_of_views([whole, near]).area_px.tolist() == [30 * 30, 40 * 30, 40 * 40]
+    assert surest_of_views([whole[[0, 2, 1]], near[[2]]]).area_px.tolist() == [0, 40 * 30, 40 * 40]
+    assert surest_of_views([whole, near]).level.tolist() == [2, 1, 0]
+
+
+def test_a_box_is_answered_by_its_surest_masks_and_a_click_by_all_sizes(monkeypatch):
+    def squares(output, frame, *, threads):
+        height, width = frame.original_hw
+        masks_NHW = np.zeros((2, height, width), dtype=bool)
+        masks_NHW[0, 1 : height // 2, 1 : width // 2], masks_NHW[1, 1:3, 1:3] = True, True
+        yield MaskSet.from_arrays(masks_NHW, score=[0.5, 0.6])
+
+    monkeypatch.setattr("training.prompt_predictor.masks_of_prompts", squares)
+    asked = predictor(ZOOMED)
+    (of_box,), (of_click,) = asked.masks(boxes=[[25, 26, 35, 33]]), asked.masks([[[30, 29]]])
+    # The left upper quarters of two windows; that of the smaller one fits best, though all are as sure.
+    assert of_box.boxes_xyxy.tolist() == [[21, 22, 30, 28], [11, 15, 30, 29]] and of_box.score.argmax() == 0
+    assert of_click.area_px.tolist() == [4, 39 * 29]
 
 
 def test_the_answer_to_a_prompt_does_not_depend_on_others():

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from dico.config_loading import to_plain
 from tests.conftest import draw
+from tests.reference.automatic_masks import box_iou, box_of, cleaned
 from tests.training.annotated import write_checkpoint
 from tests.training.asked import INFERENCE, SMALL, small_model, write_promptable
 from training import prompt_predictor
@@ -51,15 +54,26 @@ def test_a_batch_is_as_one_by_one(predictor, monkeypatch, asked, at_once):
         np.testing.assert_allclose(together[p], alone, atol=1e-5 * np.abs(alone).max())
 
 
-def test_masks_are_where_logits_are_positive(predictor):
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3])
+def test_masks_are_where_logits_are_positive_but_for_small_regions(share):
+    predictor = PromptPredictor(small_model(), replace(INFERENCE, min_region_share=share))
+    predictor.set_image(draw(0, (50, 70)))
     for asked in ({"points": CLICKS, "labels": LABELS}, {"boxes": BOXES}):
         masks, ious = predictor.predict_batch(**asked)
-        logits, again = predictor.predict_batch(**asked, return_logits=True)
-        np.testing.assert_array_equal(masks, logits > 0)
-        np.testing.assert_array_equal(ious, again)
+        logits, raw_ious = predictor.predict_batch(**asked, return_logits=True)
+        for p, (masks_QHW, raw_QHW) in enumerate(zip(masks, logits > 0, strict=True)):
+            cleaned_QHW = np.stack([cleaned(raw_HW, 0, share) for raw_HW in raw_QHW])
+            order_Q = np.argsort(cleaned_QHW.sum(axis=(1, 2)), kind="stable")
+            np.testing.assert_array_equal(masks_QHW, cleaned_QHW[order_Q])
+            fits_Q = [box_iou(box_of(mask_HW), BOXES[p]) if "boxes" in asked else 1 for mask_HW in masks_QHW]
+            expected_Q = raw_ious[p][order_Q]
+            np.testing.assert_allclose(ious[p], np.where(expected_Q > 0, expected_Q * fits_Q, expected_Q), rtol=1e-5)
+        assert (share == 0) == bool((masks == (logits > 0)).all())
         sets = list(predictor.masks(**asked))
         np.testing.assert_array_equal(masks, np.stack([of_prompt.decode() for of_prompt in sets]))
         np.testing.assert_array_equal(ious, np.stack([of_prompt.score for of_prompt in sets]))
+        assert all((np.diff(of_prompt.area_px) >= 0).all() for of_prompt in sets)
+        assert all(of_prompt.level.tolist() == [5, 4, 3, 2, 1, 0] for of_prompt in sets)
 
 
 def test_padding_is_no_point_and_what_is_clicked_matters(predictor):
@@ -201,7 +215,8 @@ def test_refused_checkpoints(tmp_path):
 
 
 def test_lower_precision_and_a_model_in_training(predictor):
-    low = PromptPredictor(small_model().train(), InferenceConfig(64, 96, precision="bfloat16"))
+    config = InferenceConfig(64, 96, min_region_share=0.0, precision="bfloat16")
+    low = PromptPredictor(small_model().train(), config)
     low.set_image(draw(0, (50, 70)))
     logits, ious = low.predict(points=[[30, 20]], return_logits=True)
     full, expected = predictor.predict(points=[[30, 20]], return_logits=True)

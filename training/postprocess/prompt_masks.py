@@ -88,16 +88,26 @@ def masks_of_prompts(output: PromptOutput, frame: Frame, *, threads: int = 1) ->
     iou_PQ = predicted_ious(output)
     P, Q = iou_PQ.shape
     traced = trace_masks(output, frame, torch.arange(P * Q), threads=threads)
-    area_PQ = np.array([mask.area_px for mask in traced], dtype=np.int64).reshape(P, Q)
-    for p, order_Q in enumerate(np.argsort(area_PQ, axis=1, kind="stable")):
-        yield MaskSet.from_rles(
-            frame.original_hw,
-            [traced[p * Q + q].rle for q in order_Q],
-            score=iou_PQ[p, order_Q],
-            level=np.arange(Q)[::-1],
-            theta=theta_of_area(area_PQ[p, order_Q], frame.original_hw),
-            source=SOURCE,
-        )
+    for p in range(P):
+        rles = [mask.rle for mask in traced[p * Q : (p + 1) * Q]]
+        yield from_part_to_whole(MaskSet.from_rles(frame.original_hw, rles, score=iou_PQ[p], source=SOURCE))
+
+
+def from_part_to_whole(masks: MaskSet) -> MaskSet:
+    """The masks of a prompt by rising area, of equal ones the earlier first.
+
+    Returns:
+        Their levels count from the largest; for theta see :func:`theta_of_area`.
+
+    Example:
+        >>> ordered = from_part_to_whole(MaskSet.from_arrays(np.stack([np.ones((4, 4)), np.eye(4)])))
+        >>> ordered.area_px.tolist(), ordered.level.tolist(), ordered.theta.tolist()
+        ([4, 16], [1, 0], [0.5, 0.0])
+    """
+    area_N = masks.area_px
+    order_N = np.argsort(area_N, kind="stable")
+    level_N, theta_N = np.arange(len(masks))[::-1], theta_of_area(area_N[order_N], masks.size_hw)
+    return masks[order_N].with_fields(level=level_N, theta=theta_N)
 
 
 def predicted_ious(output: PromptOutput) -> NDArray[np.float32]:

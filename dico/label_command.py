@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dico.executors import Executor
+    from dico.run_summary import RunSummary
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
@@ -109,9 +110,19 @@ def label(args: argparse.Namespace) -> int:
     elsewhere = args.executor == "ray" or args.ray_address is not None
     if not (args.quiet or elsewhere or any_kept()):
         print("dico: loops are compiled, this once: the first image takes up to a minute longer", file=sys.stderr)
-    summary = run(job, store, options, executor=executor)
-    if not args.quiet:
-        print("\n".join(f"dico: {line}" for line in summary.sentence().splitlines()), file=sys.stderr)
+    return told("dico", run(job, store, options, executor=executor), quiet=args.quiet)
+
+
+def told(prog: str, summary: RunSummary, *, quiet: bool) -> int:
+    """The exit code of a run, which is told on standard error.
+
+    Args:
+        prog: What lines begin with.
+        summary: Of the run.
+        quiet: Tells nothing.
+    """
+    if not quiet:
+        print("\n".join(f"{prog}: {line}" for line in summary.sentence().splitlines()), file=sys.stderr)
     if summary.interrupted:
         return INTERRUPTED
     return SOME_FAILED if summary.failed_in_store else DONE

@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "cluster": GROUND | RUNNING | {"features"},
         "label_command": GROUND | RUNNING | {"cluster", "store"},
         "cli": GROUND | RUNNING | {"evaluate", "export", "gallery", "label_command", "store"},
-        "run_command": {"cli", "label_command", "run_summary"},
+        "command_line": {"cli", "executors", "label_command"},
         "__init__": {"config", "labeler", "labelling", "masks", "store"},
         "__main__": {"cli"},
     },

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dico.atomic import atomic_file
-from dico.cli import WRONG_USAGE, message_of
-from dico.label_command import DONE, INTERRUPTED, SOME_FAILED, positive
+from dico.command_line import exit_code
+from dico.label_command import DONE, SOME_FAILED, positive
 from training.benchmarking.report import FILE, compared, markdown, read_report
 from training.benchmarking.run import PARTS, run_benchmark
 from training.benchmarking.settings import QUICK, BenchmarkSettings
@@ -38,25 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 a part could not be measured, 2 wrong usage, 130 interrupted.
     """
-    try:
-        args = _parser().parse_intermixed_args(argv)
-    except SystemExit as stop:  # argparse has said why
-        return stop.code if isinstance(stop.code, int) else WRONG_USAGE
-    try:
-        if args.compare:
-            first, second = args.compare
-            print(compared(read_report(first), read_report(second), _names(first, second)), end="")
-            return DONE
-        return _measure(args)
-    except KeyboardInterrupt:
-        print("benchmark: stopped; nothing is kept", file=sys.stderr)
-        return INTERRUPTED
-    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
-        print(f"benchmark: error: {message_of(error)}", file=sys.stderr)
-        return WRONG_USAGE
+    return exit_code(
+        "benchmark", lambda: _measure(_parser().parse_intermixed_args(argv)), when_stopped="stopped; nothing is kept"
+    )
 
 
 def _measure(args: argparse.Namespace) -> int:
+    if args.compare:
+        first, second = args.compare
+        print(compared(read_report(first), read_report(second), _names(first, second)), end="")
+        return DONE
     settings = _settings(args)
     if (args.output / FILE).exists():
         raise FileExistsError(f"{args.output} has a benchmark already; choose another --output, or remove {FILE}")

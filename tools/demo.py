@@ -12,13 +12,12 @@ Example:
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dico.cli import WRONG_USAGE, message_of
-from dico.label_command import DONE, INTERRUPTED
+from dico.command_line import exit_code
+from dico.label_command import DONE
 from training.demo.session import Segmenter
 from training.device import choose_device
 
@@ -34,31 +33,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 when the page was closed, 2 wrong usage, 130 interrupted before there was one, or twice.
     """
-    logging.basicConfig(format="demo: %(levelname)s: %(message)s", level=logging.WARNING)
-    try:
-        args = _parser().parse_intermixed_args(argv)
-    except SystemExit as stop:  # argparse has said why
-        return stop.code if isinstance(stop.code, int) else WRONG_USAGE
+    return exit_code("demo", lambda: _serve(_parser().parse_intermixed_args(argv)))
+
+
+def _serve(args: argparse.Namespace) -> int:
     try:
         from training.demo.page import serve
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
-        print("demo: error: the page needs gradio: pip install 'divide-and-conquer[demo]'", file=sys.stderr)
-        return WRONG_USAGE
+        raise ImportError("the page needs gradio: pip install 'divide-and-conquer[demo]'") from error
     words = [*args.words]
     # Without a checkpoint the first word is a setting already.
     named = bool(words) and ("=" not in words[0] or Path(words[0]).exists())
-    try:
-        checkpoint = Path(words.pop(0)) if named else shipped_checkpoint(WEIGHTS)
-        device = choose_device(args.device)
-        segmenter = Segmenter.from_checkpoint(checkpoint, config_file=args.config_file, overrides=words, device=device)
-        serve(segmenter, port=args.port, open_browser=not args.no_browser)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        print(f"demo: error: {message_of(error)}", file=sys.stderr)
-        return WRONG_USAGE
+    checkpoint = Path(words.pop(0)) if named else shipped_checkpoint(WEIGHTS)
+    device = choose_device(args.device)
+    segmenter = Segmenter.from_checkpoint(checkpoint, config_file=args.config_file, overrides=words, device=device)
+    serve(segmenter, port=args.port, open_browser=not args.no_browser)
     return DONE
 
 

@@ -26,14 +26,13 @@ Example:
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dico.cli import WRONG_USAGE, message_of
-from dico.label_command import DONE, INTERRUPTED, SOME_FAILED, positive
+from dico.command_line import exit_code
+from dico.label_command import DONE, SOME_FAILED, positive
 from training.evaluation.running.processes import WorkerError
 from training.evaluation.suite_report import PointSetReport, SetReport, SuiteReport
 from training.suite.evaluate import evaluate_suite
@@ -51,25 +50,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    logging.basicConfig(format="evaluate: %(levelname)s: %(message)s", level=logging.WARNING)
-    try:
-        args = _parser().parse_intermixed_args(argv)
-    except SystemExit as stop:  # argparse has said why
-        return stop.code if isinstance(stop.code, int) else WRONG_USAGE
+    return exit_code(
+        "evaluate",
+        lambda: _evaluated(_parser().parse_intermixed_args(argv)),
+        when_stopped="stopped; the same command with --resume goes on from here",
+        also=(VerificationError, WorkerError),
+    )
+
+
+def _evaluated(args: argparse.Namespace) -> int:
     settings = [word for word in args.datasets if _is_setting(word)]
     args.overrides += settings
     args.datasets = [word for word in args.datasets if word not in settings]
     try:
-        report = _evaluated(args)
-    except KeyboardInterrupt:
-        print("evaluate: stopped; the same command with --resume goes on from here", file=sys.stderr)
-        return INTERRUPTED
-    except (ValueError, TypeError, KeyError, OSError, ImportError, VerificationError) as error:
-        print(f"evaluate: error: {message_of(error)}", file=sys.stderr)
-        return WRONG_USAGE
+        report = _report(args)
     except WorkerError as error:
-        print(f"evaluate: error: {error}; what was done is kept: --resume goes on from here", file=sys.stderr)
-        return WRONG_USAGE
+        raise WorkerError(f"{error}; what was done is kept: --resume goes on from here") from error
     _tell(report, args.output)
     return SOME_FAILED if report.skipped or any(_has_faults(one) for one in report.sets) else DONE
 
@@ -83,7 +79,7 @@ def _has_faults(one: SetReport | PointSetReport) -> bool:
     return bool(one.unanswered or one.left_out)
 
 
-def _evaluated(args: argparse.Namespace) -> SuiteReport:
+def _report(args: argparse.Namespace) -> SuiteReport:
     processes = args.processes or _default_processes(args)
     options = SuiteOptions(
         task=args.task,

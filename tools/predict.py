@@ -12,21 +12,19 @@ Example:
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dico.cli import WRONG_USAGE
+from dico.command_line import exit_code
 from dico.config_loading import plain_hash
 from dico.executors import Executor, InlineExecutor
 from dico.executors.pool import PoolExecutor
 from dico.inputs import list_image_names
 from dico.job import LabelerJob
-from dico.label_command import positive
+from dico.label_command import positive, told
 from dico.labelling import shard_size_of
 from dico.run import RunOptions, run
-from dico.run_command import run_command
 from dico.run_summary import RunSummary
 from dico.store import MaskStore
 from dico.store.manifest import Manifest
@@ -43,12 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 some images failed, 2 wrong usage, 130 interrupted.
     """
-    logging.basicConfig(format="predict: %(levelname)s: %(message)s", level=logging.WARNING)
-    try:
-        args = _parser().parse_intermixed_args(argv)
-    except SystemExit as stop:  # argparse has said why
-        return stop.code if isinstance(stop.code, int) else WRONG_USAGE
-    return run_command("predict", lambda: _predict(args), quiet=args.quiet)
+    return exit_code(
+        "predict",
+        lambda: _predict(_parser().parse_intermixed_args(argv)),
+        when_stopped="left at once; the same command goes on from here",
+    )
 
 
 def predict_images(
@@ -84,7 +81,7 @@ def predict_images(
     return run(LabelerJob(trained.predict), store, options, executor=executor)
 
 
-def _predict(args: argparse.Namespace) -> RunSummary:
+def _predict(args: argparse.Namespace) -> int:
     device = device_of_command(args.device, args.num_workers)
     trained = load_trained(
         args.checkpoint,
@@ -95,7 +92,8 @@ def _predict(args: argparse.Namespace) -> RunSummary:
     )
     options = RunOptions(limit=args.limit, retry_failed=args.retry_failed, show_progress=not args.quiet)
     executor = PoolExecutor(args.num_workers) if args.num_workers > 1 else InlineExecutor()
-    return predict_images(trained, args.images, args.output, options, executor=executor)
+    summary = predict_images(trained, args.images, args.output, options, executor=executor)
+    return told("predict", summary, quiet=args.quiet)
 
 
 def _parser() -> argparse.ArgumentParser:

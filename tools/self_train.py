@@ -19,15 +19,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dico.cli import WRONG_USAGE
+from dico.command_line import exit_code
 from dico.config_loading import plain_hash
 from dico.executors import Executor, InlineExecutor
 from dico.executors.pool import PoolExecutor
 from dico.ground_truth import AnnotatedImage, image_ids_of_paths
 from dico.job import RevisionJob
-from dico.label_command import positive
+from dico.label_command import positive, told
 from dico.run import RunOptions, run
-from dico.run_command import run_command
 from dico.run_summary import RunSummary
 from dico.store import MaskStore, StoreError
 from dico.store.row_reader import RowReader
@@ -52,12 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 some images failed, 2 wrong usage, 130 interrupted.
     """
-    logging.basicConfig(format="self_train: %(levelname)s: %(message)s", level=logging.WARNING)
-    try:
-        args = _parser().parse_args(argv)
-    except SystemExit as stop:  # argparse has said why
-        return stop.code if isinstance(stop.code, int) else WRONG_USAGE
-    return run_command("self_train", lambda: args.fill(args), quiet=args.quiet)
+    return exit_code(
+        "self_train",
+        lambda: _filled(_parser().parse_args(argv)),
+        when_stopped="left at once; the same command goes on from here",
+    )
+
+
+def _filled(args: argparse.Namespace) -> int:
+    return told("self_train", args.fill(args), quiet=args.quiet)
 
 
 def _round(args: argparse.Namespace) -> RunSummary:

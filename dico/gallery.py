@@ -16,7 +16,8 @@ from typing import Any
 
 from dico.atomic import atomic_file
 from dico.image import Image, ImageError, load_image, resize_image
-from dico.masks import MaskSet, encode_mask
+from dico.mask_codes import encode_mask
+from dico.masks import MaskSet
 from dico.page_parts import fit_within, jpeg_url, page_asset
 from dico.store import MaskStore
 from dico.window import decode_window

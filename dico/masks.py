@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_rle
+
+from dico import mask_codes
+from dico.mask_codes import decode_mask, encode_mask
 
 if TYPE_CHECKING:
     import supervision
 
 NO_PARENT = -1
-_AREAS_A_CALL = 128  # pycocotools 2.0.11 fails on a list of 256 codes or more with NumPy 2
 
 
 def _frozen(values: Any, dtype: Any) -> NDArray[Any]:
@@ -228,16 +229,12 @@ class MaskSet:
     @property
     def area_px(self) -> NDArray[np.int64]:
         """int64 (N,): the number of pixels of each mask."""
-        rles = self.to_rle_dicts()
-        areas = [coco_rle.area(rles[start : start + _AREAS_A_CALL]) for start in range(0, len(rles), _AREAS_A_CALL)]
-        return np.concatenate([np.zeros(0, np.int64), *areas]).astype(np.int64, copy=False)
+        return mask_codes.areas_px(self.size_hw, self.rles)
 
     @property
     def boxes_xyxy(self) -> NDArray[np.float32]:
         """float32 (N, 4): half-open bounding boxes x0, y0, x1, y1 in pixels; zeros for an empty mask."""
-        boxes_xywh = np.asarray(coco_rle.toBbox(self.to_rle_dicts()), dtype=np.float32).reshape(len(self), 4)
-        boxes_xywh[:, 2:] += boxes_xywh[:, :2]
-        return boxes_xywh
+        return mask_codes.boxes_xyxy(self.size_hw, self.rles)
 
     def iou(self, other: MaskSet | None = None) -> NDArray[np.float64]:
         """float64 (N, M) in [0, 1]: intersection over union with the masks of ``other`` (default: of this set)."""
@@ -316,7 +313,7 @@ class MaskSet:
 
     def to_rle_dicts(self) -> list[dict[str, Any]]:
         """N ``{"size": [H, W], "counts": bytes}`` as ``pycocotools.mask`` takes them."""
-        return [{"size": list(self.size_hw), "counts": rle} for rle in self.rles]
+        return mask_codes.rle_dicts(self.size_hw, self.rles)
 
     def to_coco(self, *, image_id: int = 1, first_id: int = 1, category_id: int = 1) -> list[dict[str, Any]]:
         """N COCO annotations (ids from ``first_id``), with ``score``, ``level``, ``theta``, ``parent`` and ``source``.
@@ -389,29 +386,6 @@ class MaskSet:
         )
 
 
-def encode_mask(mask_HW: NDArray[Any]) -> bytes:
-    """The compressed COCO run-length code of one mask.
-
-    Args:
-        mask_HW: bool or 0/1 (H, W).
-
-    Returns:
-        The ``counts`` bytes.
-
-    Example:
-        >>> decode_mask((2, 2), encode_mask(np.eye(2, dtype=bool))).tolist()
-        [[True, False], [False, True]]
-    """
-    fortran_HW1 = np.asfortranarray(np.asarray(mask_HW, dtype=np.uint8)[:, :, None])
-    counts: bytes = coco_rle.encode(fortran_HW1)[0]["counts"]
-    return counts
-
-
-def decode_mask(size_hw: tuple[int, int], rle: bytes) -> NDArray[np.bool_]:
-    """bool (H, W): the mask that :func:`encode_mask` encoded for an image of ``size_hw`` pixels."""
-    return np.asarray(coco_rle.decode({"size": list(size_hw), "counts": rle}), dtype=bool)
-
-
 def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
@@ -419,8 +393,4 @@ def _short(value: float) -> float:
 def _overlap(first: MaskSet, second: MaskSet, *, of_first: bool) -> NDArray[np.float64]:
     if first.size_hw != second.size_hw:
         raise ValueError(f"masks must be of one image size, got {first.size_hw} and {second.size_hw}")
-    if not len(first) or not len(second):
-        return np.zeros((len(first), len(second)))
-    # In pycocotools a "crowd" ground truth divides the intersection by the area of the detection alone.
-    overlap = coco_rle.iou(first.to_rle_dicts(), second.to_rle_dicts(), [int(of_first)] * len(second))
-    return np.asarray(overlap, dtype=np.float64)
+    return mask_codes.overlap(first.size_hw, first.rles, second.rles, of_first=of_first)

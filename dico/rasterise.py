@@ -30,7 +30,7 @@ def rles_of_labels(labels_HW: NDArray[np.integer], num_labels: int) -> list[byte
         ValueError: as :func:`rles_of_nodes`.
 
     Example:
-        >>> from dico.masks import decode_mask
+        >>> from dico.mask_codes import decode_mask
         >>> rles = rles_of_labels(np.array([[0, 1], [1, 1]]), 2)
         >>> [decode_mask((2, 2), rle).astype(int).tolist() for rle in rles]
         [[[1, 0], [0, 0]], [[0, 1], [1, 1]]]
@@ -66,7 +66,7 @@ def rles_of_nodes(
             not fit ``labels``, or one of these is negative.
 
     Example:
-        >>> from dico.masks import decode_mask
+        >>> from dico.mask_codes import decode_mask
         >>> labels_hw = np.array([[0, 1, 2]])
         >>> (rle,) = rles_of_nodes(labels_hw, np.array([0, 2]), np.array([0, 2]), (2, 6))
         >>> decode_mask((2, 6), rle).astype(int).tolist()

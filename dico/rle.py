@@ -95,7 +95,7 @@ def resize_rles(rles: Iterable[bytes], from_hw: tuple[int, int], to_hw: tuple[in
         ValueError: when a size is not positive or a code is not of a mask of ``from_hw``.
 
     Example:
-        >>> from dico.masks import decode_mask, encode_mask
+        >>> from dico.mask_codes import decode_mask, encode_mask
         >>> decode_mask((2, 4), resize_rles([encode_mask(np.array([[0, 1]]))], (1, 2), (2, 4))[0]).astype(int).tolist()
         [[0, 0, 1, 1], [0, 0, 1, 1]]
     """

@@ -30,7 +30,7 @@ def decode_window(rle: bytes, size_hw: tuple[int, int], box_xyxy: Box, window_hw
         ValueError: when the box is empty or leaves the image, or ``rle`` is not of an image of ``size_hw``.
 
     Example:
-        >>> from dico.masks import encode_mask
+        >>> from dico.mask_codes import encode_mask
         >>> decode_window(encode_mask(np.eye(4, dtype=bool)), (4, 4), (1, 1, 3, 3), (2, 2)).tolist()
         [[True, False], [False, True]]
     """
@@ -66,7 +66,7 @@ def encode_window(
         ValueError: when the box is empty or leaves the image, or the part leaves the window.
 
     Example:
-        >>> from dico.masks import decode_mask
+        >>> from dico.mask_codes import decode_mask
         >>> decode_mask((2, 3), encode_window(np.ones((1, 1)), (2, 3), (1, 0, 3, 1))).tolist()
         [[False, True, True], [False, False, False]]
     """

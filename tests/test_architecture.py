@@ -14,8 +14,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A part is a file or a folder directly inside a package. What only knows arrays, files or one value type:
-GROUND = {"atomic", "compiled", "config", "config_loading", "image", "inputs", "masks", "painting", "rasterise", "rle"}
-GROUND |= {"page_parts", "photographs", "stopwatch", "threads", "version", "window"}
+GROUND = {"atomic", "compiled", "config", "config_loading", "image", "inputs", "mask_codes", "masks", "painting"}
+GROUND |= {"page_parts", "photographs", "rasterise", "rle", "stopwatch", "threads", "version", "window"}
 GRAPHS = {"features", "merge_tree", "merging", "pooling", "tournament"}  # regions, and merging them
 SOLVER = {"affinity", "lanczos", "ncut"}
 SCORING = {"evaluation_report", "ground_truth", "matching", "overlaps", "precision", "stock_coco"}
@@ -100,7 +100,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
     },
 }  # fmt: skip
-TRAINING_OF_DICO = {"atomic", "config", "config_loading", "image", "interrupt", "masks"}
+TRAINING_OF_DICO = {"atomic", "config", "config_loading", "image", "interrupt", "mask_codes", "masks"}
 TRAINING_OF_DICO |= {"rle", "selection", "stopwatch", "store", "threads", "version"}
 DEMO_OF_DICO = {"painting"}
 DATA_OF_DICO = {"ground_truth", "rasterise"}  # how COCO files write a mask, and masks of maps of labels

@@ -23,7 +23,8 @@ from dico.export import parquet as parquet_format
 from dico.export.base import label_names
 from dico.export.brush import encode_brush
 from dico.export.polygons import joined, outlines
-from dico.masks import MaskSet, decode_mask
+from dico.mask_codes import decode_mask
+from dico.masks import MaskSet
 from dico.store import MaskStore
 from tests.reference.brush import decode_brush
 from tests.stores import make_store

@@ -18,7 +18,8 @@ import PIL.Image
 import pytest
 
 from dico.gallery import VIEW_SIDE, reduce_masks, write_gallery
-from dico.masks import MaskSet, decode_mask
+from dico.mask_codes import decode_mask
+from dico.masks import MaskSet
 from dico.page_parts import fit_within
 from dico.store import MaskStore
 from tests.conftest import draw

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_rle
 
-from dico.masks import NO_PARENT, MaskSet, decode_mask, encode_mask
+from dico.mask_codes import decode_mask, encode_mask
+from dico.masks import NO_PARENT, MaskSet
 
 dense_masks = arrays(bool, array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=7))
 

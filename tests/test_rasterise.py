@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_rle
 
-from dico.masks import encode_mask
+from dico.mask_codes import encode_mask
 from dico.rasterise import rles_of_labels, rles_of_nodes
 from tests.reference.resize import resize_nearest
 

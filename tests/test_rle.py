@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_rle
 
-from dico.masks import decode_mask, encode_mask
+from dico.mask_codes import decode_mask, encode_mask
 from dico.rle import decode_counts, encode_counts, nearest_source, resize_rles, run_ends
 from tests.reference.resize import resize_nearest
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dico.masks import encode_mask
+from dico.mask_codes import encode_mask
 from dico.store import Failure, ImageEntry, Manifest, MaskStore, StoreError, encode_row
 from dico.store.journal import Journal, read_journal
 from dico.store.shards import ShardFiles

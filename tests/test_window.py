@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from dico.masks import decode_mask, encode_mask
+from dico.mask_codes import decode_mask, encode_mask
 from dico.window import decode_window, encode_window
 from tests.reference.resize import resize_bilinear, resize_nearest
 

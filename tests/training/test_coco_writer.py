@@ -6,7 +6,7 @@ import pytest
 from pycocotools import mask as coco_rle
 from pycocotools.coco import COCO
 
-from dico.masks import encode_mask
+from dico.mask_codes import encode_mask
 from training.data.catalog import open_source
 from training.data.conversion.coco_writer import coco_writer
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from dico.image import resize_image
-from dico.masks import decode_mask, encode_mask
+from dico.mask_codes import decode_mask, encode_mask
 from training.config import DataConfig
 from training.data.mask_crops import View, crop_rle, paint
 from training.data.transforms import change_colours, crop_image, crop_masks, draw_view

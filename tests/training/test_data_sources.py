@@ -13,7 +13,8 @@ import PIL.Image
 import pytest
 
 from dico.ground_truth import load_annotations
-from dico.masks import MaskSet, decode_mask, encode_mask
+from dico.mask_codes import decode_mask, encode_mask
+from dico.masks import MaskSet
 from dico.store import MaskStore, StoreError
 from dico.store.row_reader import RowReader
 from tests.conftest import REPOSITORY

@@ -14,7 +14,8 @@ from pycocotools.coco import COCO
 import tools.demo as tool
 from dico.config_loading import to_plain
 from dico.image import ImageError
-from dico.masks import MaskSet, decode_mask
+from dico.mask_codes import decode_mask
+from dico.masks import MaskSet
 from tests.conftest import draw
 from tests.training.asked import INFERENCE, decisive_model, write_promptable
 from training.automatic_masks import AutomaticMasks

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dico.masks import MaskSet, encode_mask
+from dico.mask_codes import encode_mask
+from dico.masks import MaskSet
 from tests.reference.automatic_masks import cleaned
 from training.postprocess.regions import without_small_regions
 

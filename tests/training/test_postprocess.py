@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dico.masks import MaskSet, decode_mask
+from dico.mask_codes import decode_mask
+from dico.masks import MaskSet
 from dico.rle import encode_counts
 from tests.reference.whole_image_masks import published_masks
 from training.config import InferenceConfig

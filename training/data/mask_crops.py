@@ -64,7 +64,7 @@ def crop_rle(rle: bytes, view: View) -> tuple[bytes, int]:
         ValueError: when ``rle`` is damaged or not the code of a mask of the image's size.
 
     Example:
-        >>> from dico.masks import decode_mask, encode_mask
+        >>> from dico.mask_codes import decode_mask, encode_mask
         >>> rle, area_px = crop_rle(encode_mask(np.tri(4)), View((4, 4), (2, 2), (0, 0), (2, 2), flipped=True))
         >>> decode_mask((2, 2), rle).astype(int).tolist(), area_px
         ([[0, 1], [1, 1]], 3)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from dico.masks import MaskSet, encode_mask
+from dico.mask_codes import encode_mask
+from dico.masks import MaskSet
 from training.data.lazy_source import LazySource
 from training.data.number_maps import read_colours
 from training.records import ImageRecord, images_folder

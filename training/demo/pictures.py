@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
 from dico.image import Image, resize_image
-from dico.masks import MaskSet, encode_mask
+from dico.mask_codes import encode_mask
+from dico.masks import MaskSet
 from dico.painting import paint
 from training.demo.clicks import Click, Use, box_of, open_corner
 from training.demo.session import Answer, Session

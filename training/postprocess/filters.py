@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dico.masks import MaskSet, encode_mask
+from dico.mask_codes import encode_mask
+from dico.masks import MaskSet
 
 
 def distinct_boxes(boxes_N4: NDArray[np.float32], rank_N: NDArray[np.floating], max_iou: float) -> NDArray[np.bool_]:

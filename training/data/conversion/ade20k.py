@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dico.masks import encode_mask
+from dico.mask_codes import encode_mask
 from training.data.conversion.ade20k_parts import PartMaps
 from training.data.conversion.segments import Segment, segments_of
 from training.data.number_maps import read_colours, read_numbers

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_rle
 
 from dico.atomic import atomic_file
-from dico.masks import encode_mask
+from dico.mask_codes import encode_mask
 from dico.rle import run_ends
 from training.data.annotations import code_of, fault_of
 

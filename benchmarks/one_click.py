@@ -32,13 +32,13 @@ from benchmarks.suite_table import named_place
 from dico.image import load_image
 from dico.labeler import PseudoLabeler
 from dico.masks import MaskSet
-from training.close_up import distinct
 from training.data.catalog import expand_suites, open_source
 from training.evaluation.coco import evenly_spaced
 from training.evaluation.point_report import PointOutcome, report_of
 from training.evaluation.running.point_work import LABELS_A_CLICK, Ask, AskLabels, LabelsOfStore, PointWork
 from training.evaluation.simulated_clicks import first_click
 from training.records import ImageRecord
+from training.representatives import representatives
 from training.suite.subjects import Clicks, ModelSubject, StoreSubject
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights" / "promptable_tiny.safetensors"
@@ -81,7 +81,7 @@ def asks(
     """What is asked, by name; the reference first."""
     labels_of = LabelsOfStore(StoreSubject(store).of(data_set), records) if store else made_labels(records)
     yield NEAREST, AskLabels(labels_of)
-    yield CHOSEN, AskUnder(labels_of, lambda under: distinct(under, LABELS_A_CLICK))
+    yield CHOSEN, AskUnder(labels_of, lambda under: representatives(under, LABELS_A_CLICK))
     yield ALL, AskUnder(labels_of, lambda under: under)
     for name, place in models:
         yield name, ModelSubject(str(place), device="cpu").clicks(data_set, records, Clicks(most=1), 1)()

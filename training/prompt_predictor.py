@@ -18,8 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dico.image import Image, crop
 from dico.masks import MaskSet
-from training.box_fit import fitted
-from training.close_up import distinct_of_views, seen_in, surest_of_views, windows_of
+from training.close_up import seen_in, windows_of
 from training.config import InferenceConfig, PromptConfig
 from training.granularity import Granularity, chosen
 from training.models.promptable import ImageFeatures, PromptableModel
@@ -29,8 +28,10 @@ from training.postprocess.frame import Frame
 from training.postprocess.prompt_masks import from_part_to_whole, logits_of_prompt, masks_of_prompts
 from training.postprocess.regions import without_small_regions
 from training.predictor import asked, network_input, threads_beside
+from training.prompt_fit import fitted
 from training.promptable_checkpoint import load_promptable
 from training.prompts import PromptOutput, Prompts
+from training.representatives import representatives
 
 ORDERS = ("area", "iou")
 """Masks of a prompt from the smallest to the largest, or from the highest predicted IoU to the lowest."""
@@ -180,7 +181,8 @@ class PromptPredictor:
 
         Returns:
             bool (G, H, W), or float32 logits; and float32 (G,): the IoU that each mask is expected to have with what is
-            meant, which may be a little outside of [0, 1].
+            meant, which may be a little outside of [0, 1]; less where the prompt contradicts the mask, see
+            :func:`training.prompt_fit.fitted`.
 
         Raises:
             RuntimeError: before :meth:`set_image`.
@@ -272,9 +274,8 @@ class PromptPredictor:
         Yields:
             As many masks of each prompt as the model gives, by rising area, as
             :func:`training.postprocess.prompt_masks.masks_of_prompts` does, without regions that are smaller than
-            ``inference.min_region_share``; the scores of a box as :func:`training.box_fit.fitted` says. With several
-            ``inference.zooms``, those that :func:`training.close_up.distinct_of_views` chooses, of a box
-            :func:`training.close_up.surest_of_views`.
+            ``inference.min_region_share``, and scored as :func:`training.prompt_fit.fitted` says. With several
+            ``inference.zooms``, those that :func:`training.representatives.representatives` chooses of all views.
 
         Raises:
             ValueError: when predicted IoUs are not finite.
@@ -282,7 +283,8 @@ class PromptPredictor:
         size_hw = seen.frame.original_hw
         windows = windows_of(prompts, size_hw, self._config.zooms)
         if not windows:
-            yield from self._of_view(seen, prompts)
+            for p, masks in enumerate(self._of_view(seen, prompts)):
+                yield fitted(masks, prompts, p)
             return
         views = [[masks] for masks in self._of_view(seen, prompts)]
         for window, of_window in windows.items():
@@ -290,13 +292,13 @@ class PromptPredictor:
             for p, masks in zip(of_window, self._of_view(part, seen_in(window, prompts, of_window)), strict=True):
                 whole = masks[(masks.area_px > 0) & inside_crop(masks.boxes_xyxy, window, size_hw, 0)]
                 views[p].append(pasted(whole, window, size_hw))
-        yield from map(distinct_of_views if prompts.boxes_P4 is None else surest_of_views, views)
+        for p, of_prompt in enumerate(views):
+            yield representatives(fitted(MaskSet.concat(of_prompt), prompts, p), len(of_prompt[0]))
 
     def _of_view(self, seen: SeenImage, prompts: PixelPrompts) -> Iterator[MaskSet]:
-        for p, raw in enumerate(self._raw(seen, prompts)):
+        for raw in self._raw(seen, prompts):
             cleaned, changed_N = without_small_regions(raw, 0, self._config.min_region_share)
-            masks = from_part_to_whole(cleaned) if changed_N.any() else raw
-            yield masks if prompts.boxes_P4 is None else fitted(masks, prompts.boxes_P4[p])
+            yield from_part_to_whole(cleaned) if changed_N.any() else raw
 
     def _raw(self, seen: SeenImage, prompts: PixelPrompts) -> Iterator[MaskSet]:
         """Masks as the network gives them: those of :meth:`_logits`, in their order."""

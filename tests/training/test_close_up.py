@@ -8,7 +8,7 @@ import torch
 
 from dico.masks import MaskSet
 from tests.conftest import draw
-from training.close_up import MAX_IOU, distinct_of_views, seen_in, surest_of_views, windows_of
+from training.close_up import seen_in, windows_of
 from training.config import InferenceConfig, PromptableConfig
 from training.models.promptable import PromptableModel
 from training.pixel_prompts import checked
@@ -16,13 +16,6 @@ from training.prompt_predictor import PromptPredictor
 
 SIZE_HW = (60, 80)
 ZOOMED = InferenceConfig(short_side=64, long_side=96, zooms=(1, 2, 4))
-
-
-def rectangles(*boxes, score=None):
-    masks_NHW = np.zeros((len(boxes), *SIZE_HW), dtype=bool)
-    for mask_HW, (x0, y0, x1, y1) in zip(masks_NHW, boxes, strict=True):
-        mask_HW[y0:y1, x0:x1] = True
-    return MaskSet.from_arrays(masks_NHW, score=score)
 
 
 def predictor(config, seed=0):
@@ -79,32 +72,7 @@ def test_boxes_are_those_of_the_window():
     assert seen_in((40, 30, 80, 60), prompts, [1]).boxes_P4.tolist() == [[10, 10, 20, 15]]
 
 
-def test_masks_of_all_views_are_distinct_and_lead_from_part_to_whole():
-    whole = rectangles((0, 0, 80, 60), (0, 0, 80, 58), (0, 0, 40, 30), score=[0.5, 0.9, 0.4])
-    near = rectangles((10, 10, 12, 12), (0, 0, 40, 29), (20, 20, 28, 28), score=[0.1, 0.8, 0.1])
-    found = distinct_of_views([whole, near])
-    # Near-copies lost against the surer ones; of what was left, areas at even ratios.
-    assert found.area_px.tolist() == [4, 64, 80 * 58]
-    assert found.level.tolist() == [2, 1, 0]
-    assert (found.iou() - np.eye(3)).max() <= MAX_IOU
-
-
-def test_where_too_few_are_distinct_the_surest_others_are_given():
-    whole = rectangles((0, 0, 80, 60), (0, 0, 80, 59), (0, 0, 0, 0), score=[0.5, 0.9, 0.4])
-    found = distinct_of_views([whole, rectangles((0, 0, 80, 57), score=[0.8])])
-    assert found.area_px.tolist() == [80 * 57, 80 * 59, 80 * 60]
-    assert distinct_of_views([whole]).area_px.tolist() == [0, 80 * 59, 80 * 60]
-
-
-def test_of_a_box_the_surest_masks_are_given_though_they_are_alike():
-    whole = rectangles((0, 0, 40, 40), (0, 0, 40, 30), (0, 0, 40, 39), score=[0.9, 0.8, 0.7])
-    near = rectangles((10, 10, 12, 12), (0, 0, 30, 30), (0, 0, 0, 0), score=[0.1, 0.6, 0.9])
-    assert surest_of_views([whole, near]).area_px.tolist() == [30 * 30, 40 * 30, 40 * 40]
-    assert surest_of_views([whole[[0, 2, 1]], near[[2]]]).area_px.tolist() == [0, 40 * 30, 40 * 40]
-    assert surest_of_views([whole, near]).level.tolist() == [2, 1, 0]
-
-
-def test_a_box_is_answered_by_its_surest_masks_and_a_click_by_all_sizes(monkeypatch):
+def test_a_box_is_answered_by_masks_of_all_views_that_fill_it(monkeypatch):
     def squares(output, frame, *, threads):
         height, width = frame.original_hw
         masks_NHW = np.zeros((2, height, width), dtype=bool)
@@ -113,10 +81,9 @@ def test_a_box_is_answered_by_its_surest_masks_and_a_click_by_all_sizes(monkeypa
 
     monkeypatch.setattr("training.prompt_predictor.masks_of_prompts", squares)
     asked = predictor(ZOOMED)
-    (of_box,), (of_click,) = asked.masks(boxes=[[25, 26, 35, 33]]), asked.masks([[[30, 29]]])
+    (of_box,) = asked.masks(boxes=[[25, 26, 35, 33]])
     # The left upper quarters of two windows; that of the smaller one fits best, though all are as sure.
     assert of_box.boxes_xyxy.tolist() == [[21, 22, 30, 28], [11, 15, 30, 29]] and of_box.score.argmax() == 0
-    assert of_click.area_px.tolist() == [4, 39 * 29]
 
 
 def test_the_answer_to_a_prompt_does_not_depend_on_others():
@@ -131,16 +98,16 @@ def test_the_answer_to_a_prompt_does_not_depend_on_others():
 
 
 def test_masks_of_windows_come_in_the_frame_of_the_image_unless_cut_off(monkeypatch):
-    def corner_and_all(output, frame, *, threads):
+    def most_and_all(output, frame, *, threads):
         height, width = frame.original_hw
         masks_NHW = np.zeros((3, height, width), dtype=bool)
-        masks_NHW[1, 1:3, 1 : width // 4], masks_NHW[2] = True, True  # and an empty one
+        masks_NHW[1, 1 : 3 * height // 4, 1 : 3 * width // 4], masks_NHW[2] = True, True  # and an empty one
         yield MaskSet.from_arrays(masks_NHW, score=[0.1, 0.2, 0.9])
 
-    monkeypatch.setattr("training.prompt_predictor.masks_of_prompts", corner_and_all)
+    monkeypatch.setattr("training.prompt_predictor.masks_of_prompts", most_and_all)
     (masks,) = predictor(ZOOMED).masks([[[30, 30]]])
-    # The corner of the window from (20, 24) to (40, 39), and two of the image; what fills a window is cut off by it.
-    assert masks.boxes_xyxy.tolist() == [[21, 25, 25, 27], [1, 1, 20, 3], [0, 0, 80, 60]]
+    # Most of the windows from (20, 24) and (10, 14), and all of the image; what fills a window is cut off by it.
+    assert masks.boxes_xyxy.tolist() == [[21, 25, 35, 35], [11, 15, 40, 36], [0, 0, 80, 60]]
 
 
 def test_logits_are_those_of_the_whole_image_alone():

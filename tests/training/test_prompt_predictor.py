@@ -65,7 +65,11 @@ def test_masks_are_where_logits_are_positive_but_for_small_regions(share):
             cleaned_QHW = np.stack([cleaned(raw_HW, 0, share) for raw_HW in raw_QHW])
             order_Q = np.argsort(cleaned_QHW.sum(axis=(1, 2)), kind="stable")
             np.testing.assert_array_equal(masks_QHW, cleaned_QHW[order_Q])
-            fits_Q = [box_iou(box_of(mask_HW), BOXES[p]) if "boxes" in asked else 1 for mask_HW in masks_QHW]
+            if "boxes" in asked:
+                fits_Q = [box_iou(box_of(mask_HW), BOXES[p]) for mask_HW in masks_QHW]
+            else:
+                clicks = [(x, y, label) for (x, y), label in zip(CLICKS[p], LABELS[p], strict=True) if label >= 0]
+                fits_Q = [np.mean([mask_HW[y, x] == label for x, y, label in clicks]) for mask_HW in masks_QHW]
             expected_Q = raw_ious[p][order_Q]
             np.testing.assert_allclose(ious[p], np.where(expected_Q > 0, expected_Q * fits_Q, expected_Q), rtol=1e-5)
         assert (share == 0) == bool((masks == (logits > 0)).all())

@@ -19,7 +19,7 @@ class InferenceConfig:
     """or fewer, so that its longer side has at most so many."""
     zooms: tuple[int, ...] = (1,)
     """A click or a box is answered from the whole image, 1, and from windows around it whose sides are so many times
-    smaller; of all their masks, distinct ones of all sizes are given. For networks of a low resolution; each number
+    smaller; of all their masks, those are given that stand best for all. For networks of a low resolution; each number
     costs another look at the image. (Whole-image models are not asked so, and automatic masks have
     ``automatic.crop_layers``.)"""
     max_masks: int = 1000

@@ -112,12 +112,14 @@ def asked(model: nn.Module, device: torch.device, config: InferenceConfig) -> It
     dtype = getattr(torch, config.precision)
     lower = nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
     was_training = model.training
-    model.eval()
+    if was_training:  # walking through all modules takes as long as a small network's layer
+        model.eval()
     try:
         with torch.inference_mode(), lower:
             yield
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
 
 
 def network_size(size_hw: tuple[int, int], config: InferenceConfig) -> tuple[int, int]:

@@ -42,12 +42,16 @@ def write_image(path: Path, size_hw: tuple[int, int], seed: int = 0) -> None:
     PIL.Image.fromarray(draw(seed, size_hw)).save(path)
 
 
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    """A PNG byte by byte, of 8 or 16 bits by the type of the pixels, (H, W) or (H, W, 3), as not all by Pillow."""
+def write_png(path: Path, pixels: np.ndarray, *, in_a_byte: int = 1) -> None:
+    """A PNG byte by byte, of 8 or 16 bits by the type of the pixels, (H, W) or (H, W, 3), as not all by Pillow.
+
+    Of bytes that hold several numbers each, a PNG of fewer bits and more columns.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    height, width = pixels.shape[:2]
+    height, width = pixels.shape[0], pixels.shape[1] * in_a_byte
     rows = b"".join(b"\0" + row.astype(row.dtype.newbyteorder(">")).tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.dtype.itemsize, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
+    bits, kind = 8 * pixels.dtype.itemsize // in_a_byte, 2 if pixels.ndim == 3 else 0
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     written = [struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in chunks]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(written))

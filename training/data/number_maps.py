@@ -1,7 +1,9 @@
 """PNG files whose pixels are numbers, of categories or of segments: read as they are, or refused by name.
 
-Pillow opens a PNG of 16 bits a channel as one of 8 bits when it has colours, without a word, and makes colours of a
-grey one when it is asked to: numbers would become other numbers. So the header of the file is asked what it holds.
+Pillow opens a PNG of 16 bits a channel as one of 8 bits when it has colours, without a word, as it does a grey one of
+fewer bits, and makes colours of grey when it is asked to: numbers would become other numbers. So the header of the file
+is asked what it holds.
+
 Axes: H W pixels.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -43,7 +46,8 @@ def read_numbers(png: Path, size_hw: tuple[int, int], *, bits: int = 8) -> NDArr
 
     Raises:
         FileNotFoundError: when it does not exist.
-        ValueError: when it cannot be read, has another size, colours, transparency, or more bits.
+        ValueError: when it is no PNG, cannot be read, has another size, colours, transparency, or more bits; or is grey
+            with fewer than 8.
     """
     pixels_HW = _read(png, _GREY, bits, f"be grey, with a number of {bits} bits a pixel")
     _require_size(png, pixels_HW, size_hw)
@@ -59,7 +63,7 @@ def read_colours(png: Path, size_hw: tuple[int, int] | None = None) -> NDArray[n
 
     Raises:
         FileNotFoundError: when it does not exist.
-        ValueError: when it cannot be read, has another size, is grey, or has 16 bits a channel.
+        ValueError: when it is no PNG, cannot be read, has another size, is grey, or has 16 bits a channel.
     """
     pixels_HW3 = _read(png, _COLOURED, 8, "have three channels of 8 bits, which are numbers", "RGB")
     if size_hw is not None:
@@ -67,23 +71,30 @@ def read_colours(png: Path, size_hw: tuple[int, int] | None = None) -> NDArray[n
     return pixels_HW3
 
 
-def _require_size(png: Path, pixels: NDArray[np.uint8], size_hw: tuple[int, int]) -> None:
+def _require_size(png: Path, pixels: NDArray[Any], size_hw: tuple[int, int]) -> None:
     if pixels.shape[:2] != size_hw:
         raise ValueError(f"{png} must have the size of its image, {size_hw} (H, W), got {pixels.shape[:2]}")
 
 
-def _read(png: Path, kinds: Collection[str], bits: int, must: str, convert: str | None = None) -> NDArray[np.uint8]:
+def _read(png: Path, kinds: Collection[str], bits: int, must: str, convert: str | None = None) -> NDArray[Any]:
     try:
         with PIL.Image.open(png) as picture:
             depth = bits_of(png)
-            if picture.mode not in kinds or depth > bits:
-                kind = _IN_WORDS.get(picture.mode, f"of the kind {picture.mode}")
+            # Pillow spreads grey of fewer than 8 bits over 0 to 255; numbers of a palette it leaves alone.
+            least = 1 if picture.mode == "P" else 8
+            if picture.mode not in kinds or not least <= depth <= bits:
                 raise ValueError(
-                    f"{png} must {must}; it is {kind}{f', {depth} bits a channel' if depth else ''}. Save it anew as "
-                    "that with the same numbers, or fetch it again"
+                    f"{png} must {must}; it is {_kind(picture, depth)}. Save it anew as that with the same numbers, or "
+                    "fetch it again"
                 )
             return np.asarray(picture.convert(convert) if convert else picture)
     except FileNotFoundError:
         raise
-    except OSError as error:
+    except (OSError, SyntaxError) as error:  # the second is what Pillow says of broken chunks
         raise ValueError(f"{png} cannot be read ({error}); fetch it again") from error
+
+
+def _kind(picture: PIL.Image.Image, depth: int) -> str:
+    if not depth:
+        return f"no PNG, but {picture.format}"
+    return f"{_IN_WORDS.get(picture.mode, f'of the kind {picture.mode}')}, {depth} bits a channel"

@@ -36,7 +36,10 @@ def test_a_slip_of_the_pen_is_told_with_its_place(tmp_path):
         / "a"
         / "val.json": f"val.json (nor a folder {tmp_path / 'lvs'}; did you mean {lvis}?). It must",
         lvis: f"{lvis} is a folder, not a file. It must be val.json; fetch it",
+        lvis / "val.json" / "a": f"{lvis / 'val.json'} is a file, not a folder). It must be val.json; fetch it",
+        lvis / "elsewhere": f"there is no file {lvis / 'elsewhere'}. It must be",  # nor is it what was meant
     }
+    (lvis / "elsewhere").symlink_to("nowhere")
     for path, message in cases.items():
         with pytest.raises(FileNotFoundError, match=re.escape(message)):
             require_file(path, "val.json", "fetch it")

@@ -44,7 +44,10 @@ def _slip(path: Path) -> str:
     """Where a path goes wrong: at a folder that is not there, or at a name of which there is one like it."""
     whole = path.absolute()
     first = next((one for one in (*reversed(whole.parents), whole) if not one.exists()), whole)
-    near = difflib.get_close_matches(first.name, (one.name for one in first.parent.iterdir()), n=1)
+    if not first.parent.is_dir():
+        return f" ({first.parent} is a file, not a folder)"
+    there = (one.name for one in first.parent.iterdir() if one.exists())  # a link that leads nowhere is not
+    near = difflib.get_close_matches(first.name, there, n=1)
     clues = [f"nor a folder {first}"] if first != whole else []
     clues += [f"did you mean {first.parent / near[0]}?"] if near else []
     return f" ({'; '.join(clues)})" if clues else ""

@@ -158,11 +158,13 @@ def test_names_of_parts(challenge, parts, tmp_path, capsys):
     listed.write_text(json.dumps(["bumper of a car", "door of a car"]))
     mapped.write_text(json.dumps({"0": "bumper of a car", "1": "door of a car"}))
     assert read_part_names(text) == read_part_names(listed) == read_part_names(mapped)
+    text.write_text("\ufeffbumper of a car\n\nlamp\n\n", encoding="utf-8")  # lines that are empty name nothing
+    assert read_part_names(text) == {0: "bumper of a car", 2: "lamp"}
     command = [str(challenge), str(tmp_path / "ade"), "--expect", "3", "--part-names", str(mapped)]
     assert ade20k.main([*command, "--parts", str(parts)]) == 0
     named = {one["id"]: one["name"] for one in read(tmp_path / "ade" / "annotations.json")["categories"]}
     assert named[FIRST_PART] == "bumper of a car" and named[FIRST_PART + WHEEL_ID] == f"part {WHEEL_ID}"
-    for content in ("{}", "[1]", "3", '{"a": "b"}', "["):
+    for content in ("{}", "[1]", "3", '{"a": "b"}', "[", '"leaf"', '[""]', '{"-1": "leaf"}'):
         mapped.write_text(content)
         with pytest.raises(ValueError, match=r"b\.json must have the names of parts: a text with a name a line"):
             read_part_names(mapped)

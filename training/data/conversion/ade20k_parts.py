@@ -115,7 +115,7 @@ def open_part_maps(source: Path, names: Path | None = None) -> PartMaps:
 
 
 def read_part_names(path: Path) -> dict[int, str]:
-    """Names of categories by number.
+    """Names of categories by number; an empty one is none.
 
     Args:
         path: A text file with a name a line, the first of which is that of category 0; or a json with a list of names,
@@ -127,12 +127,15 @@ def read_part_names(path: Path) -> dict[int, str]:
     """
     require_file(path, "a text or a json with the names of parts", "name it with --part-names, or leave that out")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # as some editors write it
         content = json.loads(text) if path.suffix == ".json" else text.splitlines()
         named = content if isinstance(content, dict) else dict(enumerate(content))
-        if not named or not all(isinstance(name, str) for name in named.values()):
-            raise ValueError("a name must be text, and there must be one")
-        return {int(number): name.strip() for number, name in named.items()}
+        if not isinstance(content, dict | list) or not all(isinstance(name, str) for name in named.values()):
+            raise ValueError("it must be a list or an object, and a name must be text")
+        found = {int(number): name.strip() for number, name in named.items() if name.strip()}
+        if min(found, default=-1) < 0:
+            raise ValueError("there must be a name, and no number below 0")
+        return found
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path} must have the names of parts: a text with a name a line, from category 0, or a json with a list "

@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import logging
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dico.label_command import DONE, INTERRUPTED, SOME_FAILED, add_arguments, label, positive
+from dico.command_line import exit_code
+from dico.label_command import DONE, SOME_FAILED, add_arguments, label, positive
 from dico.version import dico_version
-
-WRONG_USAGE = 2
 
 EPILOG = """\
 example:
@@ -36,47 +33,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 some images failed (or a store is damaged), 2 wrong usage, 130 interrupted.
     """
-    logging.basicConfig(format="dico: %(levelname)s: %(message)s", level=logging.WARNING)
-    parser = _parser()
-    try:
-        args, rest = parser.parse_known_args(argv)
-        if hasattr(args, "overrides"):
-            # argparse gives up on positional arguments that come after options.
-            args.overrides += [word for word in rest if not word.startswith("-")]
-            rest = [word for word in rest if word.startswith("-")]
-        if rest:
-            flags = re.findall(r"--[a-z-]+", args.parser.format_usage())
-            near = difflib.get_close_matches(rest[0].partition("=")[0], flags, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"see dico {args.command} --help"
-            args.parser.error(f"unknown argument {rest[0]}; {hint}")
-    except SystemExit as stop:  # argparse has said why
-        return stop.code if isinstance(stop.code, int) else WRONG_USAGE
-    try:
-        run_command: Callable[[argparse.Namespace], int] = args.run
-        return run_command(args)
-    except BrokenPipeError:  # who reads what is printed has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SOME_FAILED
-    except KeyboardInterrupt:
-        print("dico: left at once; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
-    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
-        print(f"dico {args.command}: error: {message_of(error)}", file=sys.stderr)
-        return WRONG_USAGE
-    except RuntimeError as error:
-        if "no locator available" not in str(error):
-            from dico.executors import WorkerError
+    return exit_code("dico", lambda: _run(_arguments(argv)))
 
-            if not isinstance(error, WorkerError):
-                raise
-            print(f"dico {args.command}: error: {error}", file=sys.stderr)
-            return WRONG_USAGE
-        print(
-            f"dico {args.command}: error: compiled loops have nowhere to be kept, as neither the package nor the home"
-            " folder can be written; set NUMBA_CACHE_DIR to a folder that can",
-            file=sys.stderr,
-        )
-        return WRONG_USAGE
+
+def _run(args: argparse.Namespace) -> int:
+    run_command: Callable[[argparse.Namespace], int] = args.run
+    told = "left at once; the same command goes on from here"
+    return exit_code(f"dico {args.command}", lambda: run_command(args), when_stopped=told)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    args, rest = _parser().parse_known_args(argv)
+    if hasattr(args, "overrides"):
+        # argparse gives up on positional arguments that come after options.
+        args.overrides += [word for word in rest if not word.startswith("-")]
+        rest = [word for word in rest if word.startswith("-")]
+    if rest:
+        flags = re.findall(r"--[a-z-]+", args.parser.format_usage())
+        near = difflib.get_close_matches(rest[0].partition("=")[0], flags, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"see dico {args.command} --help"
+        args.parser.error(f"unknown argument {rest[0]}; {hint}")
+    return args
 
 
 def view(args: argparse.Namespace) -> int:
@@ -220,10 +197,3 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_store(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("store", type=Path, metavar="STORE", help="a folder that dico label made")
-
-
-def message_of(error: Exception) -> str:
-    """What an error says, as people read it."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

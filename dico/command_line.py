@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 
-from dico.cli import WRONG_USAGE, message_of
-from dico.executors import WorkerError
-from dico.label_command import INTERRUPTED
+from dico.label_command import INTERRUPTED, SOME_FAILED, WRONG_USAGE
 
 
 def exit_code(
@@ -23,9 +22,9 @@ def exit_code(
         also: Further errors whose message is enough.
 
     Returns:
-        That of the work; 2 for wrong usage or what cannot work, 130 for Ctrl-C.
+        That of the work; 1 when nobody reads on what it prints, 2 for wrong usage or what cannot work, 130 for Ctrl-C.
     """
-    mendable: tuple[type[Exception], ...] = (ValueError, TypeError, KeyError, OSError, ImportError, WorkerError, *also)
+    mendable: tuple[type[Exception], ...] = (ValueError, TypeError, KeyError, OSError, ImportError, *also)
     logging.basicConfig(format=f"{prog}: %(levelname)s: %(message)s", level=logging.WARNING)
     try:
         return work()
@@ -35,6 +34,33 @@ def exit_code(
         if when_stopped:
             print(f"{prog}: {when_stopped}", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # who reads what is printed has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
     except mendable as error:
-        print(f"{prog}: error: {message_of(error)}", file=sys.stderr)
-        return WRONG_USAGE
+        message = _message_of(error)
+    except RuntimeError as error:
+        message = _message_of_runtime(error)
+        if not message:
+            raise
+    print(f"{prog}: error: {message}", file=sys.stderr)
+    return WRONG_USAGE
+
+
+def _message_of(error: Exception) -> str:
+    """What an error says, as people read it."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+def _message_of_runtime(error: RuntimeError) -> str:
+    """What one that users can mend says; empty for others, of which a traceback is needed."""
+    from dico.executors import WorkerError  # takes a second, which no command should wait for that ends well
+
+    if "no locator available" in str(error):  # numba's words
+        return (
+            "compiled loops have nowhere to be kept, as neither the package nor the home folder can be written; set"
+            " NUMBA_CACHE_DIR to a folder that can"
+        )
+    return str(error) if isinstance(error, WorkerError) else ""

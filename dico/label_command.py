@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dico.executors import Executor
     from dico.run_summary import RunSummary
 
-DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
+DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 FEW_IMAGES = 16
 """For fewer, starting processes takes longer than it saves."""

@@ -30,6 +30,11 @@ def test_the_code_is_that_of_the_work(capsys):
         (FileNotFoundError(2, "No such file or directory", "a.txt"), "prog: error: a.txt: No such file or directory\n"),
         (ImportError("it needs x: pip install x"), "prog: error: it needs x: pip install x\n"),
         (WorkerError("no worker is of use"), "prog: error: no worker is of use\n"),
+        (
+            RuntimeError("cannot cache function 'f': no locator available for file 'f.py'"),  # as numba says it
+            "prog: error: compiled loops have nowhere to be kept, as neither the package nor the home folder can be "
+            "written; set NUMBA_CACHE_DIR to a folder that can\n",
+        ),
     ],
 )
 def test_what_can_be_mended_is_a_line(error, line, capsys):
@@ -40,6 +45,8 @@ def test_what_can_be_mended_is_a_line(error, line, capsys):
 def test_what_cannot_be_mended_is_raised_unless_it_is_named(capsys):
     with pytest.raises(ZeroDivisionError):
         exit_code("prog", raising(ZeroDivisionError("by 0")))
+    with pytest.raises(RuntimeError, match="another"):
+        exit_code("prog", raising(RuntimeError("another")))
     assert exit_code("prog", raising(ZeroDivisionError("by 0")), also=(ZeroDivisionError,)) == 2
     assert capsys.readouterr().err == "prog: error: by 0\n"
 

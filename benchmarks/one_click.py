@@ -32,6 +32,7 @@ from benchmarks.suite_table import named_place
 from dico.image import load_image
 from dico.labeler import PseudoLabeler
 from dico.masks import MaskSet
+from dico.rle import masks_at
 from training.data.catalog import expand_suites, open_source
 from training.evaluation.coco import evenly_spaced
 from training.evaluation.point_report import PointOutcome, report_of
@@ -117,11 +118,10 @@ class AskUnder:
         labels = self._labels_of(record.key)
         if labels is None:
             return None
-        labels_NHW = labels.decode()
         max_iou_G, oracle_iou_G = np.zeros(len(truths)), np.zeros(len(truths))
         for g, truth_HW in enumerate(truths.iter_decoded()):
             click = first_click(truth_HW)
-            under_N = labels_NHW[:, click.y, click.x]
+            under_N = masks_at(labels.rles, labels.size_hw, np.array([click.x]), np.array([click.y]))[:, 0]
             if under_N.any():
                 given = self._choose(labels[under_N])
                 iou_Q = given.iou(truths[[g]])[:, 0]

@@ -3,11 +3,13 @@
 A mask is read column by column, top to bottom; ``counts`` are the lengths of its runs in that order, beginning with a
 run (perhaps of length 0) of background. The compressed code is COCO's: each count, from the fourth on as the difference
 from the one two before it, in groups of five bits.
+
+Axes: N masks, R runs of a mask, K single pixels, H W pixels of an image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numba
 import numpy as np
@@ -68,6 +70,37 @@ def run_ends(rle: bytes, size_hw: tuple[int, int]) -> NDArray[np.int64]:
         covered = ends_R[-1] if len(ends_R) else 0
         raise ValueError(f"rle must cover the pixels of an image of (H, W) = {size_hw}, got {covered} pixels")
     return ends_R
+
+
+def masks_at(
+    rles: Sequence[bytes], size_hw: tuple[int, int], x_K: NDArray[np.int64], y_K: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which masks have which pixels; no mask is decoded.
+
+    Args:
+        rles: N compressed codes of masks of ``size_hw``.
+        size_hw: Height and width in pixels.
+        x_K: int64: columns, from 0.
+        y_K: int64: rows, from 0.
+
+    Returns:
+        bool (N, K).
+
+    Raises:
+        ValueError: when a pixel is not in the image, or a code is not of a mask of ``size_hw``.
+
+    Example:
+        >>> from dico.mask_codes import encode_mask
+        >>> masks_at([encode_mask(np.eye(2, 3))], (2, 3), np.array([1, 2]), np.array([1, 0])).tolist()
+        [[True, False]]
+    """
+    height, width = size_hw
+    if not ((x_K >= 0) & (x_K < width) & (y_K >= 0) & (y_K < height)).all():
+        raise ValueError(f"pixels must lie in an image of (H, W) = {size_hw}, got x {x_K.tolist()}, y {y_K.tolist()}")
+    inside_NK = np.zeros((len(rles), len(x_K)), dtype=bool)
+    for inside_K, rle in zip(inside_NK, rles, strict=True):
+        inside_K[:] = np.searchsorted(run_ends(rle, size_hw), x_K * height + y_K, side="right") % 2 == 1
+    return inside_NK
 
 
 def nearest_source(n_from: int, n_to: int) -> NDArray[np.int64]:

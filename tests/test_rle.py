@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_rle
 
 from dico.mask_codes import decode_mask, encode_mask
-from dico.rle import decode_counts, encode_counts, nearest_source, resize_rles, run_ends
+from dico.rle import decode_counts, encode_counts, masks_at, nearest_source, resize_rles, run_ends
 from tests.reference.resize import resize_nearest
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12))
@@ -96,3 +96,19 @@ def test_nearest_source_is_sorted_and_symmetric():
             source = nearest_source(n_from, n_to)
             assert (np.diff(source) >= 0).all()
             assert 0 <= source[0] <= source[-1] < n_from
+
+
+@given(st.integers(0, 3).flatmap(lambda n: arrays(bool, st.tuples(st.just(n), sides, sides))))
+def test_masks_at_every_pixel_are_the_masks(masks_NHW):
+    size_hw = masks_NHW.shape[1:]
+    y_K, x_K = np.indices(size_hw).reshape(2, -1)
+    inside_NK = masks_at([encode_mask(mask_HW) for mask_HW in masks_NHW], size_hw, x_K, y_K)
+    assert inside_NK.dtype == bool and np.array_equal(inside_NK, masks_NHW.reshape(len(masks_NHW), x_K.size))
+
+
+@pytest.mark.parametrize(("x", "y"), [(-1, 0), (3, 0), (0, -1), (0, 2)])
+def test_masks_have_no_pixels_beside_the_image(x, y):
+    codes = [encode_mask(np.ones((2, 3), dtype=bool))]
+    with pytest.raises(ValueError, match=rf"\(H, W\) = \(2, 3\), got x \[{x}\], y \[{y}\]"):
+        masks_at(codes, (2, 3), np.array([x]), np.array([y]))
+    assert masks_at(codes, (2, 3), np.zeros(0, dtype=int), np.zeros(0, dtype=int)).shape == (1, 0)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from dico.masks import MaskSet
-from dico.rle import run_ends
+from dico.rle import masks_at
 from training.boxes import box_overlap
 from training.pixel_prompts import PixelPrompts
 from training.prompts import PADDING, POSITIVE
@@ -52,10 +52,6 @@ def _right_clicks(masks: MaskSet, points_K2: NDArray[np.float64], labels_K: NDAr
         return np.ones(len(masks))
     height, width = masks.size_hw
     x_K, y_K = np.clip(np.rint(points_K2[clicked_K]).astype(np.int64), 0, (width - 1, height - 1)).T
-    ends = (run_ends(rle, masks.size_hw) for rle in masks.rles)
-    run_NK = np.array([np.searchsorted(ends_R, x_K * height + y_K, side="right") for ends_R in ends]).reshape(
-        -1, len(x_K)
-    )
-    right_NK = (run_NK % 2 == 1) == (labels_K[clicked_K] == POSITIVE)
+    right_NK = masks_at(masks.rles, masks.size_hw, x_K, y_K) == (labels_K[clicked_K] == POSITIVE)
     share_N: NDArray[np.float64] = right_NK.mean(axis=1)
     return share_N

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from dico.ground_truth import AnnotatedImage
 from dico.image import Image
 from dico.masks import MaskSet
+from dico.rle import masks_at
 from dico.store import MaskStore
 from training.evaluation.answers.store import StoreAnswers
 from training.evaluation.pixels import annotated_pixels
@@ -216,7 +217,7 @@ def of_labels(key: str, labels: MaskSet, truths: MaskSet) -> PointOutcome:
     clicks = [first_click(truth_HW) for truth_HW in truths.iter_decoded()]
     x_G, y_G = (np.array([getattr(click, axis) for click in clicks], dtype=np.int64) for axis in "xy")
     iou_NG = labels.iou(truths)
-    under_NG = np.array([label_HW[y_G, x_G] for label_HW in labels.iter_decoded()]).reshape(iou_NG.shape).astype(bool)
+    under_NG = masks_at(labels.rles, labels.size_hw, x_G, y_G)
     max_iou_G, oracle_iou_G = np.zeros(len(truths)), np.zeros(len(truths))
     for g, area in enumerate(truths.area_px):
         under = np.flatnonzero(under_NG[:, g])

@@ -56,7 +56,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dico.label_command import positive
+from dico.command_line import positive
 from training.data.conversion.ade20k import Picture, challenge_names, read_challenge, read_full
 from training.data.conversion.ade20k_parts import PartMaps, open_part_maps
 from training.data.conversion.coco_writer import coco_writer

@@ -34,8 +34,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dico.command_line import positive
 from dico.ground_truth import file_name_of
-from dico.label_command import positive
 from training.data.conversion.coco_file import CocoFile
 from training.data.conversion.coco_writer import CocoWriter, coco_writer
 from training.data.conversion.image_files import gather_images, image_size_hw

@@ -26,8 +26,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from dico.command_line import positive
 from dico.ground_truth import file_name_of
-from dico.label_command import positive
 from training.data.conversion.coco_file import CocoFile, area_of
 from training.data.conversion.coco_writer import coco_writer
 from training.data.conversion.preparation import require_count, require_file, require_files, run_converter

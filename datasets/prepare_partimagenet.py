@@ -35,8 +35,8 @@ from typing import Any
 from pycocotools import mask as coco_rle
 from tqdm import tqdm
 
+from dico.command_line import positive
 from dico.ground_truth import file_name_of
-from dico.label_command import positive
 from training.data.annotations import code_of
 from training.data.conversion.coco_file import CocoFile, area_of
 from training.data.conversion.coco_writer import CocoWriter, coco_writer

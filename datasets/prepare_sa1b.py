@@ -34,7 +34,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dico.atomic import atomic_file
-from dico.label_command import positive
+from dico.command_line import positive
 from training.data.conversion.coco_file import area_of
 from training.data.conversion.coco_writer import coco_writer
 from training.data.conversion.image_files import image_size_hw

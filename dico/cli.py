@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dico.command_line import exit_code
-from dico.label_command import DONE, SOME_FAILED, add_arguments, label, positive
+from dico.command_line import DONE, SOME_FAILED, exit_code, positive
+from dico.label_command import add_arguments, label
 from dico.version import dico_version
 
 EPILOG = """\

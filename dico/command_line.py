@@ -1,13 +1,26 @@
-"""What the command lines have in common: how they end when something is wrong."""
+"""What the command lines have in common: numbers in their arguments, and how they end, well or not."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from dico.label_command import INTERRUPTED, SOME_FAILED, WRONG_USAGE
+if TYPE_CHECKING:
+    from dico.run_summary import RunSummary
+
+DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes; the last is that of shells."""
+
+
+def positive(text: str) -> int:
+    """The number in an argument, at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def exit_code(
@@ -45,6 +58,24 @@ def exit_code(
             raise
     print(f"{prog}: error: {message}", file=sys.stderr)
     return WRONG_USAGE
+
+
+def exit_code_of_run(prog: str, summary: RunSummary, *, quiet: bool) -> int:
+    """The exit code of a run over images, of which standard error is told.
+
+    Args:
+        prog: What lines begin with.
+        summary: Of the run.
+        quiet: Tells nothing.
+
+    Returns:
+        0 when all images of the store are done, 1 when some failed, 130 when the run was interrupted.
+    """
+    if not quiet:
+        print("\n".join(f"{prog}: {line}" for line in summary.sentence().splitlines()), file=sys.stderr)
+    if summary.interrupted:
+        return INTERRUPTED
+    return SOME_FAILED if summary.failed_in_store else DONE
 
 
 def _message_of(error: Exception) -> str:

@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dico.command_line import exit_code_of_run, positive
+
 if TYPE_CHECKING:
     from dico.executors import Executor
-    from dico.run_summary import RunSummary
-
-DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 FEW_IMAGES = 16
 """For fewer, starting processes takes longer than it saves."""
@@ -110,22 +109,7 @@ def label(args: argparse.Namespace) -> int:
     elsewhere = args.executor == "ray" or args.ray_address is not None
     if not (args.quiet or elsewhere or any_kept()):
         print("dico: loops are compiled, this once: the first image takes up to a minute longer", file=sys.stderr)
-    return told("dico", run(job, store, options, executor=executor), quiet=args.quiet)
-
-
-def told(prog: str, summary: RunSummary, *, quiet: bool) -> int:
-    """The exit code of a run, which is told on standard error.
-
-    Args:
-        prog: What lines begin with.
-        summary: Of the run.
-        quiet: Tells nothing.
-    """
-    if not quiet:
-        print("\n".join(f"{prog}: {line}" for line in summary.sentence().splitlines()), file=sys.stderr)
-    if summary.interrupted:
-        return INTERRUPTED
-    return SOME_FAILED if summary.failed_in_store else DONE
+    return exit_code_of_run("dico", run(job, store, options, executor=executor), quiet=args.quiet)
 
 
 def _executor(args: argparse.Namespace, images: int, *, watched: bool) -> Executor:
@@ -158,13 +142,6 @@ def _executor(args: argparse.Namespace, images: int, *, watched: bool) -> Execut
 def _given(**values: Any) -> dict[str, Any]:
     """Those that were given: the others have their defaults where they are defined."""
     return {name: value for name, value in values.items() if value is not None}
-
-
-def positive(text: str) -> int:
-    """The number in an argument, at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

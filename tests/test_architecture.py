@@ -42,8 +42,8 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         # Features, too: a job makes an extractor that many workers share, and an executor passes its features on.
         **{part: GROUND | RUNNING | {"features", "labeler", "store"} for part in RUNNING - {"interrupt"}},
         "cluster": GROUND | RUNNING | {"features"},
-        "label_command": GROUND | RUNNING | {"cluster", "store"},
-        "command_line": {"executors", "label_command"},
+        "command_line": {"executors", "run_summary"},
+        "label_command": GROUND | RUNNING | {"cluster", "command_line", "store"},
         "cli": GROUND | RUNNING | {"command_line", "evaluate", "export", "gallery", "label_command", "store"},
         "__init__": {"config", "labeler", "labelling", "masks", "store"},
         "__main__": {"cli"},

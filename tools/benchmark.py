@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dico.atomic import atomic_file
-from dico.command_line import exit_code
-from dico.label_command import DONE, SOME_FAILED, positive
+from dico.command_line import DONE, SOME_FAILED, exit_code, positive
 from training.benchmarking.report import FILE, compared, markdown, read_report
 from training.benchmarking.run import PARTS, run_benchmark
 from training.benchmarking.settings import QUICK, BenchmarkSettings

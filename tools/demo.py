@@ -16,8 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dico.command_line import exit_code
-from dico.label_command import DONE
+from dico.command_line import DONE, exit_code
 from training.demo.session import Segmenter
 from training.device import choose_device
 

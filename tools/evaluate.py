@@ -31,8 +31,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dico.command_line import exit_code
-from dico.label_command import DONE, SOME_FAILED, positive
+from dico.command_line import DONE, SOME_FAILED, exit_code, positive
 from training.evaluation.running.processes import WorkerError
 from training.evaluation.suite_report import PointSetReport, SetReport, SuiteReport
 from training.suite.evaluate import evaluate_suite

@@ -16,13 +16,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dico.command_line import exit_code
+from dico.command_line import exit_code, exit_code_of_run, positive
 from dico.config_loading import plain_hash
 from dico.executors import Executor, InlineExecutor
 from dico.executors.pool import PoolExecutor
 from dico.inputs import list_image_names
 from dico.job import LabelerJob
-from dico.label_command import positive, told
 from dico.labelling import shard_size_of
 from dico.run import RunOptions, run
 from dico.run_summary import RunSummary
@@ -93,7 +92,7 @@ def _predict(args: argparse.Namespace) -> int:
     options = RunOptions(limit=args.limit, retry_failed=args.retry_failed, show_progress=not args.quiet)
     executor = PoolExecutor(args.num_workers) if args.num_workers > 1 else InlineExecutor()
     summary = predict_images(trained, args.images, args.output, options, executor=executor)
-    return told("predict", summary, quiet=args.quiet)
+    return exit_code_of_run("predict", summary, quiet=args.quiet)
 
 
 def _parser() -> argparse.ArgumentParser:

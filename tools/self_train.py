@@ -19,13 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dico.command_line import exit_code
+from dico.command_line import exit_code, exit_code_of_run, positive
 from dico.config_loading import plain_hash
 from dico.executors import Executor, InlineExecutor
 from dico.executors.pool import PoolExecutor
 from dico.ground_truth import AnnotatedImage, image_ids_of_paths
 from dico.job import RevisionJob
-from dico.label_command import positive, told
 from dico.run import RunOptions, run
 from dico.run_summary import RunSummary
 from dico.store import MaskStore, StoreError
@@ -59,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _filled(args: argparse.Namespace) -> int:
-    return told("self_train", args.fill(args), quiet=args.quiet)
+    return exit_code_of_run("self_train", args.fill(args), quiet=args.quiet)
 
 
 def _round(args: argparse.Namespace) -> RunSummary:

@@ -20,7 +20,8 @@ from training.prompts import PADDING, POSITIVE
 Box = tuple[int, int, int, int]
 
 STEPS = 4
-"""A window lies at whole multiples of its sides over so many, so that prompts near one another share it."""
+"""A window lies at whole multiples of its sides over so many, so that prompts near one another share it; one of fewer
+pixels could not hold every prompt, and would show nothing."""
 MOST_SHARE = 0.5
 """A prompt that is larger than this share of a window's sides is not asked in it: what is meant would not fit."""
 
@@ -34,7 +35,8 @@ def windows_of(prompts: PixelPrompts, size_hw: tuple[int, int], zooms: Sequence[
         zooms: How many times smaller than the image's the sides of windows are; 1 stands for no window.
 
     Returns:
-        The prompts of each window; a prompt that is too large for a window has none of that zoom.
+        The prompts of each window, all of which it holds; a prompt that is too large for a window, or an image that is
+        too small, has none of that zoom.
 
     Example:
         >>> windows_of(PixelPrompts(np.array([[[70.0, 5.0]]]), np.array([[1]]), None), (40, 80), [1, 2, 4])
@@ -44,7 +46,8 @@ def windows_of(prompts: PixelPrompts, size_hw: tuple[int, int], zooms: Sequence[
     for p, (x0, y0, x1, y1) in enumerate(_extents(prompts)):
         for zoom in zooms:
             height, width = (-(-side // zoom) for side in size_hw)
-            if zoom > 1 and x1 - x0 <= MOST_SHARE * width and y1 - y0 <= MOST_SHARE * height:
+            is_window = zoom > 1 and min(height, width) >= STEPS
+            if is_window and x1 - x0 <= MOST_SHARE * width and y1 - y0 <= MOST_SHARE * height:
                 left, top = _begin((x0 + x1) / 2, width, size_hw[1]), _begin((y0 + y1) / 2, height, size_hw[0])
                 found.setdefault((left, top, left + width, top + height), []).append(p)
     return found

@@ -39,6 +39,20 @@ def test_windows_hold_the_prompt_and_lie_in_the_image():
         assert (x0 <= x_P).all() and (x_P < x1).all() and (y0 <= y_P).all() and (y_P < y1).all()
 
 
+def test_windows_hold_boxes_wherever_they_are_in_images_of_any_size():
+    rng = np.random.default_rng(0)
+    zooms_seen = set()
+    for _ in range(4000):
+        size_hw = height, width = tuple(rng.integers(1, 70, 2).tolist())
+        (x0, x1), (y0, y1) = np.sort(rng.uniform(0, width, 2)), np.sort(rng.uniform(0, height, 2))
+        prompts = checked(size_hw, boxes_P4=[[x0, y0, x1, y1]])
+        for window in windows_of(prompts, size_hw, (1, 2, 3, 9)):
+            zooms_seen.add(round(width / (window[2] - window[0])))
+            seen = seen_in(window, prompts, [0])
+            checked((window[3] - window[1], window[2] - window[0]), boxes_P4=seen.boxes_P4)  # raises otherwise
+    assert zooms_seen >= {2, 3, 9}
+
+
 def test_prompts_near_one_another_share_a_window():
     windows = windows_of(checked(SIZE_HW, [[[40, 30]], [[42, 31]]]), SIZE_HW, (1, 2))
     assert list(windows.values()) == [[0, 1]]

@@ -230,6 +230,8 @@ class PromptPredictor:
         """
         if order not in ORDERS:
             raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+        if return_logits and self._config.zooms != (1,):
+            raise ValueError(f"return_logits needs inference.zooms=[1], got {list(self._config.zooms)}")
         seen = self.image
         prompts = checked(seen.frame.original_hw, points, labels, boxes)
         levels = _each(granularity, len(prompts))
@@ -306,8 +308,6 @@ class PromptPredictor:
             yield from masks_of_prompts(output, seen.frame, threads=self.threads)
 
     def _logits(self, seen: SeenImage, prompts: PixelPrompts) -> Iterator[NDArray[np.float32]]:
-        if self._config.zooms != (1,):
-            raise ValueError(f"return_logits needs inference.zooms=[1], got {list(self._config.zooms)}")
         for output in self.outputs(seen, network_prompts(seen.frame, prompts, click_px=self._click_px)):
             for p in range(output.ious_LBPQ.shape[2]):
                 yield logits_of_prompt(output, seen.frame, p)

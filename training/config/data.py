@@ -33,7 +33,8 @@ class DataConfig:
     min_area_px: int = 16
     """A mask that covers less of the sample, after resizing and cropping, is left out."""
     min_visible: float = 0.0
-    """A mask of which the sample shows less than this share is left out; 0 keeps whatever is seen of a mask."""
+    """A mask of which the sample shows less than this share is left out; 0 keeps whatever is seen of a mask. As borders
+    are rounded to pixels of the sample, near 1 even a mask that is wholly in view may be left out."""
     workers: int = 4
     """Processes that read images ahead; 0 reads in the training process. What is learnt does not depend on it."""
     max_skipped: int = 100

@@ -90,7 +90,7 @@ def crop_masks(
         view: What is shown of them.
         max_masks: Of more, so many are drawn.
         min_area_px: What covers less of the view is left out, and of equal ones all but one.
-        min_visible: A mask of which the view shows less than this share is left out.
+        min_visible: A mask of which the view shows less than this share, in pixels of the view, is left out.
         rng: The order in which masks are tried is drawn from it.
 
     Returns:

@@ -96,8 +96,11 @@ def masks_of_prompts(output: PromptOutput, frame: Frame, *, threads: int = 1) ->
 def from_part_to_whole(masks: MaskSet) -> MaskSet:
     """The masks of a prompt by rising area, of equal ones the earlier first.
 
+    Args:
+        masks: In any order.
+
     Returns:
-        Their levels count from the largest; for theta see :func:`theta_of_area`.
+        The same masks and scores. Their levels count from the largest; for theta see :func:`theta_of_area`.
 
     Example:
         >>> ordered = from_part_to_whole(MaskSet.from_arrays(np.stack([np.ones((4, 4)), np.eye(4)])))

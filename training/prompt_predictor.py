@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dico.image import Image, crop
 from dico.masks import MaskSet
-from training.close_up import seen_in, windows_of
+from training.close_up import Box, seen_in, windows_of
 from training.config import InferenceConfig, PromptConfig
 from training.granularity import Granularity, chosen
 from training.models.promptable import ImageFeatures, PromptableModel
@@ -40,6 +41,9 @@ PROMPTS_AT_ONCE = 200
 FEW_PROMPTS = 16
 """So many are answered by one thread of torch: their layers are so small that several wait for one another, and long on
 cores that others use, too."""
+
+KEPT_WINDOWS = 8
+"""So many windows of an image stay embedded, those asked last: corrections mostly fall into the same ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,7 @@ class PromptPredictor:
         self._device = torch.device(device)
         self.threads = threads_beside(self._device) if threads is None else threads
         self._seen: SeenImage | None = None
+        self._windows: WeakKeyDictionary[SeenImage, dict[Box, SeenImage]] = WeakKeyDictionary()
 
     @classmethod
     def from_checkpoint(
@@ -290,12 +295,20 @@ class PromptPredictor:
             return
         views = [[masks] for masks in self._of_view(seen, prompts)]
         for window, of_window in windows.items():
-            part = self.embed(crop(seen.image, window))
+            part = self._window(seen, window)
             for p, masks in zip(of_window, self._of_view(part, seen_in(window, prompts, of_window)), strict=True):
                 whole = masks[(masks.area_px > 0) & inside_crop(masks.boxes_xyxy, window, size_hw, 0)]
                 views[p].append(pasted(whole, window, size_hw))
         for p, of_prompt in enumerate(views):
             yield representatives(fitted(MaskSet.concat(of_prompt), prompts, p), len(of_prompt[0]))
+
+    def _window(self, seen: SeenImage, window: Box) -> SeenImage:
+        kept = self._windows.setdefault(seen, {})
+        part = kept.pop(window, None) or self.embed(crop(seen.image, window))
+        kept[window] = part  # as the last one
+        for longest_ago in list(kept)[:-KEPT_WINDOWS]:
+            kept.pop(longest_ago, None)
+        return part
 
     def _of_view(self, seen: SeenImage, prompts: PixelPrompts) -> Iterator[MaskSet]:
         for raw in self._raw(seen, prompts):

@@ -111,6 +111,30 @@ def test_the_answer_to_a_prompt_does_not_depend_on_others():
         assert (masks_PGHW[p] != alone_GHW).mean() < 1e-3  # a pixel on a border may round to the other side
 
 
+def test_windows_that_were_asked_last_are_kept_and_those_of_each_image_for_itself(monkeypatch):
+    asked = predictor(ZOOMED)
+    first, other = asked.image, asked.embed(draw(2, SIZE_HW))
+    embedded = []
+    embed = asked.embed
+    monkeypatch.setattr(asked, "embed", lambda image: embedded.append(image) or embed(image))
+
+    def looks(seen, *points):
+        embedded.clear()
+        asked.set_image(seen)
+        answers = asked.predict(points=points)
+        return len(embedded), answers
+
+    n_first, (masks, ious) = looks(first, [30, 30])
+    n_again, (masks_again, ious_again) = looks(first, [30, 30])
+    assert (n_first, n_again, looks(other, [30, 30])[0]) == (2, 0, 2)
+    np.testing.assert_array_equal(masks, masks_again)
+    np.testing.assert_array_equal(ious, ious_again)
+    assert looks(first, [30, 30], [31, 31])[0] == 0  # a correction beside it
+    corners = [(x, y) for x in (5, 75) for y in (5, 55)]
+    assert [looks(first, corner)[0] for corner in corners] == [2] * 4  # eight other windows
+    assert looks(first, [30, 30])[0] == 2 and looks(first, corners[-1])[0] == 0
+
+
 def test_masks_of_windows_come_in_the_frame_of_the_image_unless_cut_off(monkeypatch):
     def most_and_all(output, frame, *, threads):
         height, width = frame.original_hw

@@ -12,6 +12,8 @@ Example:
 from __future__ import annotations
 
 import argparse
+import errno
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +23,10 @@ from training.demo.session import Segmenter
 from training.device import choose_device
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+ABOUT_SHIPPED = (
+    "This is the small model that comes with the project, to try the page with; python tools/demo.py CHECKPOINT shows"
+    " yours."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,18 +43,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(args: argparse.Namespace) -> int:
     try:
-        from training.demo.page import serve
+        from training.demo.page import HOST, serve
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
         raise ImportError("the page needs gradio: pip install 'divide-and-conquer[demo]'") from error
+    if args.port is not None:
+        _require_free(HOST, args.port)
     words = [*args.words]
     # Without a checkpoint the first word is a setting already.
     named = bool(words) and ("=" not in words[0] or Path(words[0]).exists())
     checkpoint = Path(words.pop(0)) if named else shipped_checkpoint(WEIGHTS)
     device = choose_device(args.device)
     segmenter = Segmenter.from_checkpoint(checkpoint, config_file=args.config_file, overrides=words, device=device)
-    serve(segmenter, port=args.port, open_browser=not args.no_browser)
+    serve(segmenter, port=args.port, open_browser=not args.no_browser, about="" if named else ABOUT_SHIPPED)
     return DONE
 
 
@@ -71,6 +79,23 @@ def shipped_checkpoint(folder: Path) -> Path:
     return found[0]
 
 
+def _require_free(host: str, port: int) -> None:
+    """Raises OSError where a port is taken, before a model is read; Gradio would name a setting of its own."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or the port of a page just ended is taken
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+            raise OSError(f"port {port} {why}: choose another --port, or leave it out") from error
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 65535, got {text!r}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -85,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config-file", metavar="FILE", help="YAML file of the network, where the checkpoint does not say it"
     )
     parser.add_argument("--device", default="cpu", metavar="D", help="auto, cpu, cuda or mps (cpu)")
-    parser.add_argument("--port", type=int, metavar="N", help="where the page is served (the first free from 7860)")
+    parser.add_argument("--port", type=_port, metavar="N", help="where the page is served (the first free from 7860)")
     parser.add_argument("--no-browser", action="store_true", help="only say where the page is")
     return parser
 

@@ -156,6 +156,21 @@ def test_a_click_is_on_its_pixel_and_the_saved_mask_is_that_of_the_predictor(
     assert "opposite corner" in change(tab, lambda: tab.click("#undo"))
 
 
+def test_what_cannot_be_done_without_a_photograph_is_told_on_the_page_alone(browser, checkpoint, tmp_path):
+    with served(tmp_path, checkpoint) as (_, address):
+        tab = browser.open(address)
+        tab.wait_for("document.querySelector('#status')?.innerText.startsWith('Load a photograph (')")
+        tab.click("#save-coco")
+        tab.wait_for("document.body.innerText.includes('There are no masks yet')")
+        tab.click("#everything")
+        tab.wait_for(f"{STATUS}.startsWith('Load a photograph first.')")
+        tab.close()
+        (log,) = tmp_path.glob("*.txt")
+        assert log.read_text().splitlines() == [
+            f"demo: the page is at {address} until this command is stopped (Ctrl-C)"
+        ]
+
+
 def test_a_mask_can_be_chosen_by_its_picture_and_by_the_slider(browser, open_photograph, address, tmp_path):
     tab = open_photograph(address, photograph(tmp_path / "drawn.png", 0, (50, 70)))
     click_pixel(tab, (33, 20), (50, 70))

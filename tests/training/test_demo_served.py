@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import urllib.request
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def test_without_a_checkpoint_the_one_in_weights_is_served(tmp_path):
     config = TrainConfig(task="promptable", promptable=model.config, inference=INFERENCE)
     save_recorded(model.state_dict(), to_plain(config), tmp_path / "weights" / "promptable_small.safetensors")
     with served(tmp_path, "automatic.min_iou=0.5", tool=tool) as (_, address), urllib.request.urlopen(address) as page:
-        assert b"Segment with a click" in page.read()
+        served_page = page.read()
+    assert b"Segment with a click" in served_page and b"small model that comes with the project" in served_page
 
 
 def test_without_any_checkpoint_the_command_that_makes_one_is_said(tmp_path, monkeypatch, capsys):
@@ -72,3 +74,17 @@ def test_without_any_checkpoint_the_command_that_makes_one_is_said(tmp_path, mon
     said = capsys.readouterr().err
     assert "tools/train_net.py --config-file configs/training/promptable_tiny.yaml" in said
     assert "then python tools/demo.py clicks/model_final.pth" in said
+
+
+def test_a_port_that_is_taken_is_said_before_a_model_is_read(tmp_path, capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert demo.main([str(tmp_path / "absent.pth"), "--port", str(port), "--no-browser"]) == 2
+    assert capsys.readouterr().err == f"demo: error: port {port} is taken: choose another --port, or leave it out\n"
+
+
+def test_a_port_is_a_number_that_ports_have(capsys):
+    assert demo.main(["--port", "70000"]) == 2
+    assert "from 1 to 65535" in capsys.readouterr().err

@@ -30,27 +30,28 @@ HOST = "127.0.0.1"
 MOST_TABS = 8
 LOOK_EVERY_S = 0.1
 START = f"Load a photograph ({LIMITS}) to begin."
-LOST = f"Load the photograph again: the page keeps those of the last {MOST_TABS} tabs."
+NONE = f"Load a photograph first. If there was one, load it again: the page keeps those of the last {MOST_TABS} tabs."
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")  # none is fetched
 
 Shown = tuple[Session | None, Any, Any, Any, str]
 """The session; the picture, the masks to choose from, the slider and the sentence under the picture."""
 
 
-def serve(segmenter: Segmenter, *, port: int | None, open_browser: bool) -> None:
+def serve(segmenter: Segmenter, *, port: int | None, open_browser: bool, about: str = "") -> None:
     """Serves the page to this machine until the process gets Ctrl-C or SIGTERM; nothing of it is left then.
 
     Args:
         segmenter: Answers.
         port: Where; None for the first free one from 7860.
         open_browser: Whether to open the page in the browser.
+        about: As for :func:`build_page`.
 
     Raises:
         OSError: when the port is taken.
     """
     with Interrupt(b"") as interrupt, tempfile.TemporaryDirectory(prefix="demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # photographs, too, are gone when the page is closed
-        page = build_page(segmenter, Path(folder))
+        page = build_page(segmenter, Path(folder), about=about)
         _, address, _ = page.launch(
             server_name=HOST,
             server_port=port,
@@ -71,16 +72,18 @@ def serve(segmenter: Segmenter, *, port: int | None, open_browser: bool) -> None
         page.close(verbose=False)
 
 
-def build_page(segmenter: Segmenter, folder: Path) -> gr.Blocks:
+def build_page(segmenter: Segmenter, folder: Path, *, about: str = "") -> gr.Blocks:
     """The page, not yet served.
 
     Args:
         segmenter: Answers.
         folder: Where files wait to be downloaded.
+        about: What those who look at it should know of the model, as a sentence; empty for nothing.
     """
+    said = f"One click, six masks: from the part to the whole. {html.escape(about)}".strip()
     with gr.Blocks(analytics_enabled=False, title="Segment with a click", delete_cache=(600, 3600)) as page:
         session = gr.State(None)
-        gr.HTML("<h1>Segment with a click</h1><p>One click, six masks: from the part to the whole.</p>", elem_id="head")
+        gr.HTML(f"<h1>Segment with a click</h1><p>{said}</p>", elem_id="head")
         with gr.Row(equal_height=False):
             with gr.Column(scale=7, min_width=480):
                 picture = gr.Image(interactive=False, format="jpeg", show_label=False, buttons=[], elem_id="picture")
@@ -204,7 +207,9 @@ def _with_answer(session: Session | None, change: Callable[[Answer], Answer]) ->
 def _saved(write: Callable[[Session, Answer, Path], Path], folder: Path, session: Session | None) -> str:
     if session is None or session.answer is None:
         raise gr.Error(
-            "There are no masks yet: click on the photograph, or segment everything.", title="Nothing to save"
+            "There are no masks yet: click on the photograph, or segment everything.",
+            title="Nothing to save",
+            print_exception=False,
         )
     return str(write(session, session.answer, Path(tempfile.mkdtemp(dir=folder))))
 
@@ -214,7 +219,7 @@ def _saved(write: Callable[[Session, Answer, Path], Path], folder: Path, session
 
 def _shown(session: Session | None) -> Shown:
     if session is None:
-        return (None, gr.skip(), gr.skip(), gr.skip(), _line(LOST, is_error=True))
+        return (None, gr.skip(), gr.skip(), gr.skip(), _line(NONE, is_error=True))
     answer = session.answer
     choices: Any = gr.Gallery(value=None, visible=False)
     slider: Any = gr.skip()

@@ -20,7 +20,8 @@ example:
   dico view labels/ --output gallery.html
   dico export labels/ --format coco --output annotations.json
 
-exit codes: 0 done; 1 done, but images failed or a store is damaged; 2 wrong usage; 130 interrupted
+exit codes: 0 done; 1 done, but images failed (now, or before and not tried again), or a store is damaged;
+2 wrong usage; 130 interrupted
 """
 
 

@@ -22,13 +22,15 @@ class Progress:
     Args:
         total: Images of the run.
         found_done: How many of them were done before.
+        warm_up: Speed is told of the images after so many, with which workers begin: on them loops are compiled.
         run_log: Gets a line every half minute.
         shown: Whether standard error gets anything.
     """
 
-    def __init__(self, total: int, found_done: int, *, run_log: RunLog, shown: bool) -> None:
+    def __init__(self, total: int, found_done: int, *, warm_up: int, run_log: RunLog, shown: bool) -> None:
         self._total = total
         self._found_done = found_done
+        self._warm_up = warm_up
         self._run_log = run_log
         # Some terminals, of containers and scripts, have no width, and a bar has no place there.
         as_bar = shown and sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
@@ -41,7 +43,8 @@ class Progress:
             disable=not as_bar,
             dynamic_ncols=True,
         )
-        self._started = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
+        self._warm: tuple[int, float] | None = None
 
     def __enter__(self) -> Progress:
         self._redirect = logging_redirect_tqdm()  # a warning would tear the bar
@@ -62,19 +65,26 @@ class Progress:
         self._bar.set_postfix(failed=tally.failed, refresh=False)
         self._bar.update(self._found_done + now_done - self._bar.n)
         now = time.monotonic()
+        if self._warm is None and now_done >= self._warm_up:
+            self._warm = now_done, now
         if now - self._last_line < LINE_EVERY_S:
             return
         self._last_line = now
-        rate = now_done / (now - self._started)
-        left = self._total - self._found_done - now_done
-        ending = f", {_duration(left / rate)} to go" if rate else ""
         line = (
             f"{self._found_done + now_done:,} of {self._total:,} images, {tally.failed:,} failed,"
-            f" {rate:.2f} images/s{ending}"
+            f" {self._speed(now_done, now)}"
         )
         self._run_log.write(line)
         if self._as_lines:
             print(f"dico: {line}", file=sys.stderr, flush=True)
+
+    def _speed(self, now_done: int, now: float) -> str:
+        """The speed since workers had begun, and how long the rest takes at it."""
+        if self._warm is None or now_done == self._warm[0]:
+            return "estimating the speed"
+        rate = (now_done - self._warm[0]) / (now - self._warm[1])
+        left = self._total - self._found_done - now_done
+        return f"{rate:.2f} images/s, {_duration(left / rate)} to go"
 
 
 def _duration(seconds: float) -> str:

@@ -80,7 +80,6 @@ def run(
     """
     options = options or RunOptions()
     executor = executor or InlineExecutor()
-    tally = Tally()
     with (
         store.writer(options.shards, retry_failed=options.retry_failed) as writer,
         RunLog(store.path) as run_log,
@@ -93,24 +92,28 @@ def run(
         found_done = images - writer.count_pending()
         to_do = writer.count_pending(options.limit)
         run_log.write(
-            f"dico {dico_version()}: {to_do:,} images to label, {found_done:,} done before; {executor}; configuration"
-            f" {store.manifest.config_hash}; {options}"
+            f"dico {dico_version()}: {to_do:,} images to label, {found_done:,} done or failed before; {executor};"
+            f" configuration {store.manifest.config_hash}; {options}"
         )
 
-        def is_over() -> bool:
-            return interrupt.requested or (options.max_failures is not None and tally.failed >= options.max_failures)
+        with executor.session(job) as session:
+            tally = Tally(warm_up=session.window)
 
-        with (
-            executor.session(job) as session,
-            Progress(found_done + to_do, found_done, run_log=run_log, shown=options.show_progress) as shown,
-        ):
+            def is_over() -> bool:
+                return interrupt.requested or (
+                    options.max_failures is not None and tally.failed >= options.max_failures
+                )
+
             todo = _Queue(writer.pending(options.limit), gap=store.manifest.shard_size)
-            for result in _Attempts(session, store, options.max_crashes).outcomes(todo, is_over):
-                if result is not None and _write(writer, *result):
-                    tally.add(result[1])
-                    _log_failure(run_log, store, *result)
-                shown.show(tally)
-                writer.heartbeat()
+            with Progress(
+                found_done + to_do, found_done, warm_up=session.window, run_log=run_log, shown=options.show_progress
+            ) as shown:
+                for result in _Attempts(session, store, options.max_crashes).outcomes(todo, is_over):
+                    if result is not None and _write(writer, *result):
+                        tally.add(result[1])
+                        _log_failure(run_log, store, *result)
+                    shown.show(tally)
+                    writer.heartbeat()
         unfinished = tally.labelled + tally.failed < to_do
         summary = RunSummary(
             images=images,
@@ -126,6 +129,8 @@ def run(
             log_path=run_log.path,
             failed_by_kind=dict(tally.failed_by_kind),
             seconds_by_stage=dict(tally.seconds_by_stage),
+            first=min(tally.warm_up, tally.labelled),
+            first_by_stage=dict(tally.first_by_stage),
         )
         run_log.write(summary.sentence())
         return summary

@@ -28,6 +28,8 @@ class RunSummary:
         log_path: What happened, line by line.
         failed_by_kind: How many of ``failed`` there are of each kind.
         seconds_by_stage: Time that workers spent on the stages of labelling, added up.
+        first: How many images count as the first of their worker, on which loops are loaded or compiled.
+        first_by_stage: What ``seconds_by_stage`` has of these.
     """
 
     images: int
@@ -43,6 +45,13 @@ class RunSummary:
     log_path: Path
     failed_by_kind: Mapping[str, int] = field(default_factory=dict)
     seconds_by_stage: Mapping[str, float] = field(default_factory=dict)
+    first: int = 0
+    first_by_stage: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def failed_before(self) -> int:
+        """Images that failed in an earlier run and were not tried again."""
+        return self.failed_in_store - self.failed
 
     @property
     def pending(self) -> int:
@@ -59,8 +68,10 @@ class RunSummary:
             parts.append(f"{(self.labelled + self.failed) / max(self.seconds, 1e-9):.2f} images/s")
         if self.labelled:
             parts.append(f"{self.masks:,} masks")
-        if self.found_done:
-            parts.append(f"{self.found_done:,} were done before")
+        if self.found_done > self.failed_before:
+            parts.append(f"{self.found_done - self.failed_before:,} were done before")
+        if self.failed_before:
+            parts.append(f"{self.failed_before:,} failed before")
         if self.pending:
             parts.append(f"{self.pending:,} still to do")
         if self.interrupted:
@@ -70,33 +81,49 @@ class RunSummary:
         return ", ".join(parts)
 
     def _stages(self) -> list[str]:
-        total = sum(self.seconds_by_stage.values())
-        if not total:
-            return []
-        shares = sorted(self.seconds_by_stage.items(), key=lambda item: -item[1])
-        told = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in shares if seconds >= 0.005 * total)
-        return [f"{total / max(1, self.labelled):.2f} s of work an image: {told}"]
+        later = self.labelled - self.first
+        if later <= 0:
+            return _work(self.seconds_by_stage, self.labelled)
+        rest = {name: total - self.first_by_stage.get(name, 0.0) for name, total in self.seconds_by_stage.items()}
+        begun = sum(self.first_by_stage.values()) / max(1, self.first)
+        which = "the first" if self.first == 1 else f"each of the first {self.first:,}"
+        return [f"{line}; {begun:.2f} s for {which}" if begun else line for line in _work(rest, later)]
 
     def _failures(self) -> list[str]:
         if not self.failed_in_store:
             return []
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.failed_by_kind.items()))
         some = "1 image" if self.failed_in_store == 1 else f"{self.failed_in_store:,} images"
-        now = f" ({kinds} in this run)" if kinds else ""
+        when = f" ({kinds} in this run)" if kinds else " in earlier runs"
         return [
-            f"{some} failed{now}; the list, with the reasons, is {self.failures_path};"
-            " try them again with --retry-failed"
+            f"{some} failed{when}; the list, with the reasons, is {self.failures_path}; --retry-failed tries them again"
         ]
 
 
-class Tally:
-    """Counts outcomes while they come."""
+def _work(seconds_by_stage: Mapping[str, float], images: int) -> list[str]:
+    """A line on the time that an image takes, and on what, largest first; none where none was measured."""
+    total = sum(seconds_by_stage.values())
+    if not total:
+        return []
+    shares = sorted(seconds_by_stage.items(), key=lambda item: -item[1])
+    told = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in shares if seconds >= 0.005 * total)
+    return [f"{total / max(1, images):.2f} s of work an image: {told}"]
 
-    def __init__(self) -> None:
+
+class Tally:
+    """Counts outcomes while they come.
+
+    Args:
+        warm_up: How many images count as the first of their worker.
+    """
+
+    def __init__(self, warm_up: int = 0) -> None:
+        self.warm_up = warm_up
         self.labelled = 0
         self.masks = 0
         self.failed_by_kind: Counter[str] = Counter()
         self.seconds_by_stage: dict[str, float] = {}
+        self.first_by_stage: dict[str, float] = {}
 
     @property
     def failed(self) -> int:
@@ -112,3 +139,5 @@ class Tally:
         self.masks += outcome.masks
         for name, seconds in outcome.seconds_by_stage.items():
             self.seconds_by_stage[name] = self.seconds_by_stage.get(name, 0.0) + seconds
+            if self.labelled <= self.warm_up:
+                self.first_by_stage[name] = self.first_by_stage.get(name, 0.0) + seconds

@@ -21,33 +21,46 @@ def clock(monkeypatch) -> list[float]:
 
 def test_a_line_every_half_minute(tmp_path, clock, capsys):
     tally = Tally()
-    with RunLog(tmp_path) as run_log, Progress(1010, 10, run_log=run_log, shown=True) as shown:
-        for _ in range(100):
+    with RunLog(tmp_path) as run_log, Progress(1010, 10, warm_up=1, run_log=run_log, shown=True) as shown:
+        for _ in range(101):
             tally.add(Labelled(b"", 3))
             clock[0] += 0.5
             shown.show(tally)
         tally.add(Failed("decode", "x"))
-        clock[0] += 9
+        clock[0] += 8.5
         shown.show(tally)
         assert capsys.readouterr().err.splitlines() == [
             "dico: 70 of 1,010 images, 0 failed, 2.00 images/s, 7 min 50 s to go"
         ]
-        clock[0] += 1
+        clock[0] += 1.5
         shown.show(tally)
-    assert capsys.readouterr().err == "dico: 111 of 1,010 images, 1 failed, 1.68 images/s, 8 min 54 s to go\n"
+    assert capsys.readouterr().err == "dico: 112 of 1,010 images, 1 failed, 1.68 images/s, 8 min 53 s to go\n"
     written = run_log.path.read_text(encoding="utf-8").splitlines()
     assert [line.partition(" INFO ")[2] for line in written] == [
         "70 of 1,010 images, 0 failed, 2.00 images/s, 7 min 50 s to go",
-        "111 of 1,010 images, 1 failed, 1.68 images/s, 8 min 54 s to go",
+        "112 of 1,010 images, 1 failed, 1.68 images/s, 8 min 53 s to go",
+    ]
+
+
+def test_the_images_on_which_loops_are_compiled_count_for_no_speed(tmp_path, clock, capsys):
+    tally = Tally()
+    with RunLog(tmp_path) as run_log, Progress(5, 0, warm_up=1, run_log=run_log, shown=True) as shown:
+        for seconds in (31, 10, 21):
+            clock[0] += seconds
+            tally.add(Labelled(b"", 3))
+            shown.show(tally)
+    assert capsys.readouterr().err.splitlines() == [
+        "dico: 1 of 5 images, 0 failed, estimating the speed",
+        "dico: 3 of 5 images, 0 failed, 0.06 images/s, 31 s to go",
     ]
 
 
 def test_nothing_is_shown_when_quiet_and_nothing_is_promised_without_a_rate(tmp_path, clock, capsys):
-    with RunLog(tmp_path) as run_log, Progress(5, 0, run_log=run_log, shown=False) as shown:
+    with RunLog(tmp_path) as run_log, Progress(5, 0, warm_up=1, run_log=run_log, shown=False) as shown:
         clock[0] += 31
         shown.show(Tally())
     assert capsys.readouterr() == ("", "")
-    assert run_log.path.read_text(encoding="utf-8").endswith(" INFO 0 of 5 images, 0 failed, 0.00 images/s\n")
+    assert run_log.path.read_text(encoding="utf-8").endswith(" INFO 0 of 5 images, 0 failed, estimating the speed\n")
 
 
 def test_the_run_log_has_warnings_of_the_package_and_how_it_ended(tmp_path, caplog):

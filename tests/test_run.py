@@ -109,11 +109,11 @@ def test_failures_are_rows_and_stories_and_not_the_end(tmp_path, image_folder):
     assert "masks must be of the image's size (24, 32), got (1, 1)" in stories[3].error
     assert (
         "4 images failed (1 decode, 2 error, 1 memory in this run); the list, with the reasons, is"
-        f" {tmp_path / 'out' / 'failures.jsonl'}; try them again with --retry-failed" in summary.sentence()
+        f" {tmp_path / 'out' / 'failures.jsonl'}; --retry-failed tries them again" in summary.sentence()
     )
     again = run(LabelerJob(labeler), store)
     assert (again.failed, again.failed_in_store) == (0, 4)
-    assert "4 images failed; the list" in again.sentence()
+    assert "2 were done before, 4 failed before" in again.sentence()
 
 
 def test_too_many_pixels_are_a_failure(tmp_path, image_folder):
@@ -282,7 +282,7 @@ def test_a_run_leaves_a_log(tmp_path, image_folder):
     (folder / "0001.png").write_bytes(b"")
     store = store_of(folder, tmp_path / "out")
     text = run(LabelerJob(bright_labeler), store).log_path.read_text(encoding="utf-8")
-    assert ": 3 images to label, 0 done before; this process; configuration x; RunOptions(" in text
+    assert ": 3 images to label, 0 done or failed before; this process; configuration x; RunOptions(" in text
     assert "INFO failed: 0001.png (decode): ImageError: " in text
     assert "INFO 2 of 3 images labelled in" in text
     with store_of(folder, tmp_path / "out2").writer(), pytest.raises(StoreError):

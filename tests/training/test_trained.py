@@ -74,8 +74,8 @@ def test_a_promptable_checkpoint_is_asked_for_all_masks(tmp_path):
     expected = AutomaticMasks(PromptPredictor(small_model(), INFERENCE), config.automatic, INFERENCE)
     assert trained.predict(draw(0)) == expected(draw(0)) and len(expected(draw(0)))
     assert trained.identity()["automatic"] == dataclasses.asdict(config.automatic)
-    changed = load_trained(path, overrides=["automatic.min_iou=9", "inference.max_masks=3"])
-    assert changed.automatic == dataclasses.replace(config.automatic, min_iou=9) and not len(changed.predict(draw(0)))
+    changed = load_trained(path, overrides=["automatic.min_iou=1", "inference.max_masks=3"])
+    assert changed.automatic == dataclasses.replace(config.automatic, min_iou=1) and not len(changed.predict(draw(0)))
     assert changed.inference == dataclasses.replace(INFERENCE, max_masks=3)
     (tmp_path / "settings.yaml").write_text(
         "{inference: {short_side: 64, long_side: 96}, automatic: {min_region_px: 2}}"

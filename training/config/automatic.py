@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dico.config_loading import require
@@ -41,9 +42,10 @@ class AutomaticConfig:
     def __post_init__(self) -> None:
         for name in ("points_per_side", "crop_points_divisor"):
             require(getattr(self, name) >= 1, f"automatic.{name}", "at least 1", getattr(self, name))
-        for name in ("min_region_px", "crop_layers", "crop_edge_px", "min_iou"):
+        for name in ("min_region_px", "crop_layers", "crop_edge_px"):
             require(getattr(self, name) >= 0, f"automatic.{name}", "at least 0", getattr(self, name))
-        for name in ("min_stability", "max_box_iou"):
+        for name in ("min_iou", "min_stability", "max_box_iou"):
             require(0 <= getattr(self, name) <= 1, f"automatic.{name}", "within [0, 1]", getattr(self, name))
-        require(self.stability_offset > 0, "automatic.stability_offset", "above 0", self.stability_offset)
+        is_offset = 0 < self.stability_offset < math.inf
+        require(is_offset, "automatic.stability_offset", "above 0 and finite", self.stability_offset)
         require(0 <= self.crop_overlap < 1, "automatic.crop_overlap", "within [0, 1)", self.crop_overlap)

@@ -62,6 +62,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "postprocess": {"config", "prompts", "samples"},
         "predictor": {"config", "samples", "postprocess"},
         "granularity": set(),
+        "given_image": set(),
         "settings": {"config", "models"},
         "promptable_checkpoint": {"config", "models", "settings"},
         "pixel_prompts": {"boxes", "postprocess", "prompts"},
@@ -69,8 +70,8 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "close_up": {"pixel_prompts", "prompts"},
         "representatives": {"postprocess"},
         "prompt_predictor": {
-            "close_up", "config", "granularity", "models", "pixel_prompts", "postprocess", "predictor", "prompt_fit",
-            "promptable_checkpoint", "prompts", "representatives",
+            "close_up", "config", "device", "given_image", "granularity", "models", "pixel_prompts", "postprocess",
+            "predictor", "prompt_fit", "promptable_checkpoint", "prompts", "representatives",
         },
         "click_grid": {"config"},
         "automatic_masks": {"click_grid", "config", "postprocess", "prompt_predictor"},

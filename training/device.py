@@ -23,22 +23,27 @@ def device_type(name: str) -> str:
     return kind
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str | torch.device) -> torch.device:
     """The device of this process: of several with GPUs, each has its own.
 
     Args:
-        name: As for :func:`device_type`.
+        name: As for :func:`device_type`; one of torch's is taken as its name.
 
     Raises:
         ValueError: when this machine has no such device.
     """
+    name = str(name)
     kind = device_type(name)
     found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not found[kind]:
         raise ValueError(f"device={name} is not to be had here, as torch finds no such GPU; device=cpu does without")
     if kind != "cuda":
         return torch.device(kind)
-    device = torch.device("cuda", torch.device(name).index if ":" in name else comm.local_rank())
+    number = name.partition(":")[2]
+    gpus = torch.cuda.device_count()
+    if number and not (number.isdecimal() and int(number) < gpus):
+        raise ValueError(f"device={name} is not to be had here, as torch finds {gpus}, from cuda:0 to cuda:{gpus - 1}")
+    device = torch.device("cuda", int(number) if number else comm.local_rank())
     torch.cuda.set_device(device)
     return device
 

@@ -15,6 +15,32 @@ Granularity = _PLACE | _SHARE
 0.0 to 1.0, is an area between the smallest of them and the largest; see :func:`chosen`."""
 
 
+def require_granularity(granularity: object, masks: int) -> None:
+    """Refuses what means no mask.
+
+    Args:
+        granularity: Should be a whole number below the number of masks, or a fraction from 0.0 to 1.0.
+        masks: How many a prompt has.
+
+    Raises:
+        TypeError: when it is no number.
+        ValueError: when there is no such mask, or it is not within [0, 1].
+    """
+    if isinstance(granularity, bool) or not isinstance(granularity, _PLACE | _SHARE):
+        raise TypeError(
+            f"granularity must be a whole number or a fraction, from 0.0, the part, to 1.0, the whole, got "
+            f"{granularity!r}"
+        )
+    if isinstance(granularity, _PLACE):
+        if not 0 <= granularity < masks:
+            raise ValueError(
+                f"granularity must be a mask from 0, the part, to {masks - 1}, the whole, or a fraction such as 0.5, "
+                f"got {granularity}"
+            )
+    elif not 0 <= granularity <= 1:
+        raise ValueError(f"granularity must be within 0.0 and 1.0, or the whole number of a mask, got {granularity}")
+
+
 def chosen(area_Q: NDArray[np.int64], granularity: Granularity) -> int:
     """Which mask of a prompt a granularity means.
 
@@ -30,26 +56,17 @@ def chosen(area_Q: NDArray[np.int64], granularity: Granularity) -> int:
         The index of the mask.
 
     Raises:
-        TypeError: when it is no number.
-        ValueError: when there is no such mask, or it is not within [0, 1].
+        TypeError, ValueError: as :func:`require_granularity` does.
 
     Example:
         >>> areas_Q = np.array([0, 100, 150, 900, 1200, 10_000])
         >>> chosen(areas_Q, 0), chosen(areas_Q, 5), chosen(areas_Q, 0.0), chosen(areas_Q, 0.5), chosen(areas_Q, 1.0)
         (0, 5, 1, 3, 5)
     """
-    if isinstance(granularity, bool) or not isinstance(granularity, _PLACE | _SHARE):
-        raise TypeError(f"granularity must be a whole number or a fraction, got {granularity!r}")
+    require_granularity(granularity, len(area_Q))
     if isinstance(granularity, _PLACE):
-        if not 0 <= granularity < len(area_Q):
-            raise ValueError(
-                f"granularity must be a mask from 0, the part, to {len(area_Q) - 1}, the whole, or a fraction such as "
-                f"0.5, got {granularity}"
-            )
         return int(granularity)
     share = float(granularity)
-    if not 0 <= share <= 1:
-        raise ValueError(f"granularity must be within 0.0 and 1.0, or the whole number of a mask, got {granularity}")
     filled = np.flatnonzero(area_Q)
     if not len(filled):
         return 0

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -21,9 +20,11 @@ from dico.image import Image, crop
 from dico.masks import MaskSet
 from training.close_up import Box, seen_in, windows_of
 from training.config import InferenceConfig, PromptConfig
-from training.granularity import Granularity, chosen
+from training.device import choose_device
+from training.given_image import require_image
+from training.granularity import Granularity, chosen, require_granularity
 from training.models.promptable import ImageFeatures, PromptableModel
-from training.pixel_prompts import PixelPrompts, checked, network_prompts, prompts_of
+from training.pixel_prompts import PixelPrompts, checked, network_prompts, numbers, prompts_of
 from training.postprocess.filters import inside_crop, pasted
 from training.postprocess.frame import Frame
 from training.postprocess.prompt_masks import from_part_to_whole, logits_of_prompt, masks_of_prompts
@@ -54,11 +55,13 @@ class SeenImage:
         image: uint8 (H, W, 3), RGB.
         features: What prompts are answered from.
         frame: The sizes of the image.
+        windows: Those of its windows that were asked last, by their boxes; the predictor fills it.
     """
 
     image: Image
     features: ImageFeatures
     frame: Frame
+    windows: dict[Box, SeenImage] = field(default_factory=dict, repr=False)
 
 
 class PromptPredictor:
@@ -97,7 +100,6 @@ class PromptPredictor:
         self._device = torch.device(device)
         self.threads = threads_beside(self._device) if threads is None else threads
         self._seen: SeenImage | None = None
-        self._windows: WeakKeyDictionary[SeenImage, dict[Box, SeenImage]] = WeakKeyDictionary()
 
     @classmethod
     def from_checkpoint(
@@ -113,14 +115,15 @@ class PromptPredictor:
 
         Args:
             path: As for :func:`training.promptable_checkpoint.load_promptable`.
-            device: A device of torch.
-            config_file: Likewise.
+            device: As for :func:`training.device.choose_device`: ``auto`` takes a GPU where there is one.
+            config_file: As ``path``.
             overrides: Likewise.
             threads: As for the class.
 
         Raises:
             CheckpointError, FileNotFoundError, KeyError, ValueError, TypeError: likewise.
         """
+        device = choose_device(device)
         model, config = load_promptable(path, config_file=config_file, overrides=overrides)
         return cls(model, config.inference, click_px=config.prompts.click_px, device=device, threads=threads)
 
@@ -131,13 +134,9 @@ class PromptPredictor:
             image: uint8 (H, W, 3), RGB.
 
         Raises:
-            TypeError: when it is not uint8.
-            ValueError: when it has other axes, or no pixel.
+            TypeError, ValueError: as :func:`training.given_image.require_image` does.
         """
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-            raise TypeError(f"image must be a uint8 array, got {getattr(image, 'dtype', type(image).__name__)}")
-        if image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise ValueError(f"image must have the shape (H, W, 3), RGB, got {image.shape}")
+        require_image(image)
         images_B3HW, frame = network_input(image, self._config)
         with asked(self._model, self._device, self._config):
             features = self._model.embed(images_B3HW.to(self._device), [frame.unpadded_hw])
@@ -193,13 +192,10 @@ class PromptPredictor:
             RuntimeError: before :meth:`set_image`.
             ValueError, TypeError: when what is asked makes no sense on this image.
         """
-        for name, value, axes, shape in (("points", points, 2, "(K, 2)"), ("box", box, 1, "(4,)")):
-            if value is not None and np.ndim(value) != axes:
-                raise ValueError(f"{name} must have the shape {shape}, got shape {np.shape(value)}")
         masks_PGHW, iou_PG = self.predict_batch(
-            None if points is None else np.asarray(points)[None],
-            None if labels is None else np.asarray(labels)[None],
-            None if box is None else np.asarray(box)[None],
+            None if points is None else numbers("points", points, "(K, 2)")[None],
+            None if labels is None else numbers("labels", labels, "(K,)")[None],
+            None if box is None else numbers("box", box, "(4,)")[None],
             granularity=granularity,
             order=order,
             return_logits=return_logits,
@@ -219,8 +215,8 @@ class PromptPredictor:
         """The masks that each of several prompts may mean; each as :meth:`predict` gives it alone.
 
         Args:
-            points: (P, K, 2), as for :meth:`predict`.
-            labels: (P, K), likewise; -1 for a place that holds no point.
+            points: (P, K, 2), as for :meth:`predict`; or lists of different lengths.
+            labels: (P, K), likewise; -1 for a place that holds no point. Of lists of points, lists as long.
             boxes: (P, 4), likewise.
             granularity: One for all prompts, or P of them.
             order: As for :meth:`predict`.
@@ -239,16 +235,17 @@ class PromptPredictor:
             raise ValueError(f"return_logits needs inference.zooms=[1], got {list(self._config.zooms)}")
         seen = self.image
         prompts = checked(seen.frame.original_hw, points, labels, boxes)
-        levels = _each(granularity, len(prompts))
-        logits = self._logits(seen, prompts) if return_logits else None
+        Q = self._model.config.masks_per_prompt
+        levels = _each(granularity, len(prompts), Q)
         found: list[NDArray[Any]] = []
         ious: list[NDArray[np.float32]] = []
-        for p, masks in enumerate(self._raw(seen, prompts) if return_logits else self.answers(seen, prompts)):
+        answers = self._with_logits(seen, prompts) if return_logits else _alone(self.answers(seen, prompts))
+        for p, (masks, logits_QHW) in enumerate(answers):
             given_G = _given(masks, levels[p] if levels else None, order)
             ious.append(masks.score[given_G])
-            found.append(masks[given_G].decode() if logits is None else next(logits)[given_G])
+            found.append(masks[given_G].decode() if logits_QHW is None else logits_QHW[given_G])
         if not found:
-            G = 1 if levels is not None else self._model.config.masks_per_prompt
+            G = 1 if levels is not None else Q
             shape = (0, G, *seen.frame.original_hw)
             return np.zeros(shape, np.float32 if return_logits else bool), np.zeros((0, G), np.float32)
         return np.stack(found), np.stack(ious)
@@ -263,13 +260,13 @@ class PromptPredictor:
             labels: Likewise.
             boxes: Likewise.
 
-        Yields:
-            As :meth:`answers` does.
+        Returns:
+            What :meth:`answers` yields; each prompt is answered when it is asked for.
 
         Raises:
-            RuntimeError, ValueError: as for :meth:`predict`.
+            RuntimeError, ValueError: as for :meth:`predict`, at once.
         """
-        yield from self.answers(self.image, checked(self.image.frame.original_hw, points, labels, boxes))
+        return self.answers(self.image, checked(self.image.frame.original_hw, points, labels, boxes))
 
     def answers(self, seen: SeenImage, prompts: PixelPrompts) -> Iterator[MaskSet]:
         """The masks that each of several prompts may mean, from the whole image and from windows around the prompt.
@@ -303,7 +300,7 @@ class PromptPredictor:
             yield representatives(fitted(MaskSet.concat(of_prompt), prompts, p), len(of_prompt[0]))
 
     def _window(self, seen: SeenImage, window: Box) -> SeenImage:
-        kept = self._windows.setdefault(seen, {})
+        kept = seen.windows
         part = kept.pop(window, None) or self.embed(crop(seen.image, window))
         kept[window] = part  # as the last one
         for longest_ago in list(kept)[:-KEPT_WINDOWS]:
@@ -316,14 +313,17 @@ class PromptPredictor:
             yield from_part_to_whole(cleaned) if changed_N.any() else raw
 
     def _raw(self, seen: SeenImage, prompts: PixelPrompts) -> Iterator[MaskSet]:
-        """Masks as the network gives them: those of :meth:`_logits`, in their order."""
+        """Masks as the network gives them."""
         for output in self.outputs(seen, network_prompts(seen.frame, prompts, click_px=self._click_px)):
             yield from masks_of_prompts(output, seen.frame, threads=self.threads)
 
-    def _logits(self, seen: SeenImage, prompts: PixelPrompts) -> Iterator[NDArray[np.float32]]:
+    def _with_logits(
+        self, seen: SeenImage, prompts: PixelPrompts
+    ) -> Iterator[tuple[MaskSet, NDArray[np.float32] | None]]:
+        """What :meth:`_raw` gives, and the logits of the same masks."""
         for output in self.outputs(seen, network_prompts(seen.frame, prompts, click_px=self._click_px)):
-            for p in range(output.ious_LBPQ.shape[2]):
-                yield logits_of_prompt(output, seen.frame, p)
+            for p, masks in enumerate(masks_of_prompts(output, seen.frame, threads=self.threads)):
+                yield masks, logits_of_prompt(output, seen.frame, p)
 
     def outputs(self, seen: SeenImage, prompts: Prompts) -> Iterator[PromptOutput]:
         """What the model says to prompts of an image, some at a time, in order.
@@ -369,13 +369,22 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _each(granularity: Granularity | Sequence[Granularity] | None, prompts: int) -> Sequence[Granularity] | None:
-    """One granularity a prompt, None for all masks of every prompt."""
+def _alone(answers: Iterator[MaskSet]) -> Iterator[tuple[MaskSet, NDArray[np.float32] | None]]:
+    return ((masks, None) for masks in answers)
+
+
+def _each(granularity: object, prompts: int, masks: int) -> list[Any] | None:
+    """One granularity a prompt, checked; None for all masks of every prompt."""
     if granularity is None:
         return None
-    levels = list(granularity) if isinstance(granularity, Sequence | np.ndarray) else [granularity] * prompts
+    if isinstance(granularity, str) or not isinstance(granularity, Sequence | np.ndarray):
+        require_granularity(granularity, masks)
+        return [granularity] * prompts
+    levels = list(granularity)
     if len(levels) != prompts:
         raise ValueError(f"granularity must be one number, or one for each of the {prompts} prompts, got {len(levels)}")
+    for level in levels:
+        require_granularity(level, masks)
     return levels
 
 

@@ -35,7 +35,7 @@ def test_a_fraction_does_not_mean_an_empty_mask():
         (-1, ValueError, "got -1"),
         (1.1, ValueError, r"within 0.0 and 1.0, or the whole number of a mask, got 1.1"),
         (float("nan"), ValueError, "got nan"),
-        (True, TypeError, "must be a whole number or a fraction, got True"),
+        (True, TypeError, "must be a whole number or a fraction, from 0.0, the part, to 1.0, the whole, got True"),
         ("1", TypeError, "got '1'"),
     ],
 )

@@ -34,6 +34,24 @@ def test_labels_that_are_not_given_are_positive_and_padding_may_lie_anywhere():
     assert prompts_of(FRAME, [[[5, 5]]], click_px=6).labels_BPK.tolist() == [[[1]]]
 
 
+def test_prompts_may_have_different_numbers_of_points():
+    points, labels = [[[60, 40]], [[20, 30], [5, 5]]], [[1], [0, 1]]
+    padded = prompts_of(FRAME, [[[60, 40], [0, 0]], [[20, 30], [5, 5]]], [[1, -1], [0, 1]], click_px=6)
+    for given in ((points, labels), (tuple(map(np.array, points)), tuple(map(np.array, labels)))):
+        asked = prompts_of(FRAME, *given, click_px=6)
+        for name in ("boxes_BP4", "kind_BP", "points_BPK2", "labels_BPK"):
+            torch.testing.assert_close(getattr(asked, name), getattr(padded, name), rtol=0, atol=0)
+    assert prompts_of(FRAME, points, click_px=6).labels_BPK.tolist() == [[[1, -1], [1, 1]]]
+    boxes = [[1, 1, 9, 9], [2, 2, 9, 9]]
+    assert prompts_of(FRAME, [[], [[5, 5]]], None, boxes, click_px=6).labels_BPK.tolist() == [[[-1], [1]]]
+
+
+def test_what_of_a_box_is_not_in_the_image_is_cut_off():
+    asked = prompts_of(FRAME, boxes_P4=[[-0.01, 50, 200.3, 100.2], [150, -70, 900, 20]], click_px=6)
+    within = prompts_of(FRAME, boxes_P4=[[0, 50, 200, 100], [150, 0, 200, 20]], click_px=6)
+    assert torch.equal(asked.boxes_BP4, within.boxes_BP4)
+
+
 def test_nothing_may_be_asked():
     assert prompts_of(FRAME, np.zeros((0, 1, 2)), click_px=6).boxes_BP4.shape == (1, 0, 4)
     assert prompts_of(FRAME, boxes_P4=np.zeros((0, 4)), click_px=6).kind_BP.shape == (1, 0)
@@ -66,7 +84,7 @@ def test_a_click_on_a_landmark_is_on_the_landmark(size_hw):
     [
         ({}, "points or a box must be given, got neither"),
         ({"labels_PK": [[1]], "boxes_P4": [[0, 0, 1, 1]]}, "labels must come with points"),
-        ({"points_PK2": [[1, 2]]}, r"points must have the shape \(P, K, 2\), each of them x, y, got shape \(1, 2\)"),
+        ({"points_PK2": [[1, 2]]}, r"points must have the shape \(P, K, 2\) of x, y, got shape \(1, 2\)"),
         ({"points_PK2": [[[1, 2]]], "labels_PK": [[1, 1]]}, r"of the shape \(1, 1\), got shape \(1, 2\)"),
         ({"points_PK2": [[[1, 2]]], "labels_PK": [[2]]}, r"labels must be 1 \(wanted\), 0 \(not wanted\).*, got 2"),
         ({"points_PK2": [[[200, 5]]]}, r"x from 0 to 199 and y from 0 to 99, got \(200, 5\)"),
@@ -75,9 +93,34 @@ def test_a_click_on_a_landmark_is_on_the_landmark(size_hw):
         ({"points_PK2": [[[1, 2]], [[3, 4]]], "labels_PK": [[1], [0]]}, "prompt 1 has none"),
         ({"points_PK2": np.zeros((1, 0, 2))}, "prompt 0 has none"),
         ({"boxes_P4": [0, 0, 1, 1]}, r"boxes must have the shape \(P, 4\)"),
-        ({"boxes_P4": [[5, 5, 5, 9]]}, r"within the 200x100 image and not empty, got \(5.0, 5.0, 5.0, 9.0\)"),
-        ({"boxes_P4": [[5, 5, 201, 9]]}, "got"),
-        ({"boxes_P4": [[5, np.nan, 9, 9]]}, "got"),
+        ({"boxes_P4": [[5, 5, 5, 9]]}, r"boxes must not be empty, got \(5.0, 5.0, 5.0, 9.0\)"),
+        ({"boxes_P4": [[1, 1, 2, 2], [9, 5, 5, 5]]}, r"not the other way round, got \(9.0, 5.0, 5.0, 5.0\)"),
+        ({"boxes_P4": [[200, 5, 201, 9]]}, r"lie in the 200x100 image, in part at least, got \(200.0,"),
+        ({"boxes_P4": [[5, -9, 9, -1]]}, "lie in the 200x100 image"),
+        ({"boxes_P4": [[5, np.nan, 9, 9]]}, r"boxes must be finite, got \(5.0, nan"),
+        ({"boxes_P4": [[5, 5, np.inf, 9]]}, "boxes must be finite"),
+        (
+            {"boxes_P4": [[5, 5, 9]]},
+            r"boxes must have the shape \(P, 4\) of left, top, right, bottom, got shape \(1, 3\)",
+        ),
+        (
+            {"boxes_P4": [[5, 5, 9, 9], [1, 2]]},
+            r"boxes must be numbers of the shape \(P, 4\), got \[\[5, 5, 9, 9\], \[1",
+        ),
+        ({"points_PK2": [[[1, 2], [3]]]}, r"points must be numbers of the shape \(P, K, 2\), got"),
+        ({"points_PK2": [[[1, 2]], [[3, 4], [5]]]}, r"points of prompt 1 must be numbers of the shape \(K, 2\), got"),
+        (
+            {"points_PK2": [[[1, 2]], [[3, 4, 5], [6, 7, 8]]]},
+            r"points of prompt 1 must .* \(K, 2\) of x, y, got shape \(2, 3\)",
+        ),
+        ({"points_PK2": [[[1, 2]], [3, 4]]}, r"points of prompt 1 must .* \(K, 2\) of x, y, got shape \(2,\)"),
+        (
+            {"points_PK2": [[[1, 2]], [[3, 4], [5, 6]]], "labels_PK": [[1], [1]]},
+            "labels must be one for each point, got 1 for the 2 of prompt 1",
+        ),
+        ({"points_PK2": [[[1, 2]], [[3, 4], [5, 6]]], "labels_PK": [[1]]}, "a list for each of the 2 prompts"),
+        ({"points_PK2": [[[1, 2]]], "labels_PK": "wanted"}, r"labels must be numbers of the shape \(P, K\)"),
+        ({"points_PK2": [[[1, 2]], []]}, "prompt 1 has none"),
         (
             {"boxes_P4": [[5, 5, 9, 9]], "points_PK2": [[[1, 2]], [[3, 4]]]},
             "each of the 2 prompts of the points, got 1",

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -142,14 +143,16 @@ def test_an_image_that_was_seen_before():
     ("asked", "complaint"),
     [
         ({}, "points or a box must be given"),
-        ({"points": [3, 4]}, r"points must have the shape \(K, 2\), got shape \(2,\)"),
-        ({"box": [[0, 0, 1, 1]]}, r"box must have the shape \(4,\), got shape \(1, 4\)"),
+        ({"points": [3, 4]}, r"points must have the shape \(K, 2\) of x, y, got shape \(2,\)"),
+        ({"box": [[0, 0, 1, 1]]}, r"box must have the shape \(4,\) of left, top, right, bottom, got shape \(1, 4\)"),
         ({"points": [[3, 4]], "labels": [1, 1]}, "labels must be one for each point"),
         ({"points": [[70, 4]]}, "points must lie in the image, x from 0 to 69"),
         ({"points": [[3, 4]], "labels": [0]}, "must have a box or a point that is wanted"),
         ({"points": [[3, 4]], "order": "score"}, "order must be one of area, iou, got 'score'"),
         ({"points": [[3, 4]], "granularity": 6}, "granularity must be a mask from 0"),
         ({"points": [[3, 4]], "granularity": [1, 2]}, "one for each of the 1 prompts, got 2"),
+        ({"points": [[3, 4], [5]]}, r"points must be numbers of the shape \(K, 2\)"),
+        ({"box": [80, 10, 90, 20]}, "boxes must lie in the 70x50 image"),
     ],
 )
 def test_refusals(predictor, asked, complaint):
@@ -157,12 +160,51 @@ def test_refusals(predictor, asked, complaint):
         predictor.predict(**asked)
 
 
+@pytest.mark.parametrize("granularity", [6, 1.5, "part", [0, 1.5], [0, "part"], (0, 1, 2)])
+def test_a_granularity_is_refused_before_the_network_is_asked(granularity):
+    model = small_model()
+    predictor = PromptPredictor(model, INFERENCE)
+    predictor.set_image(draw(0, (50, 70)))
+    asked = []
+    model.prompt_decoder.register_forward_hook(lambda *_: asked.append(1))
+    with pytest.raises((TypeError, ValueError), match="granularity must be"):
+        predictor.predict_batch(CLICKS[:2], LABELS[:2], granularity=granularity)
+    assert not asked
+    predictor.predict_batch(CLICKS[:2], LABELS[:2], granularity=(0, 0.5), return_logits=True)
+    assert len(asked) == 1  # masks and logits are of one answer
+
+
+def test_masks_are_refused_at_the_call_and_answered_one_by_one(predictor):
+    with pytest.raises(ValueError, match=r"points must have the shape \(P, K, 2\) of x, y"):
+        predictor.masks(points=[[3, 4]])
+    found = predictor.masks(points=[[[3, 4]], [[5, 6], [7, 8]]])
+    masks, _ = predictor.predict_batch([[[3, 4]], [[5, 6], [7, 8]]])
+    np.testing.assert_array_equal(masks, np.stack([of_prompt.decode() for of_prompt in found]))
+
+
+def test_a_box_that_sticks_out_is_the_part_within(predictor):
+    out, out_ious = predictor.predict(box=[-0.2, -3, 30, 20])
+    within, ious = predictor.predict(box=[0, 0, 30, 20])
+    np.testing.assert_array_equal(out, within)
+    np.testing.assert_array_equal(out_ious, ious)
+
+
 @pytest.mark.parametrize(
     ("image", "error", "complaint"),
     [
-        (np.zeros((4, 4, 3)), TypeError, "image must be a uint8 array, got float64"),
-        ("photo.jpg", TypeError, "image must be a uint8 array, got str"),
-        (np.zeros((4, 4), np.uint8), ValueError, r"must have the shape \(H, W, 3\), RGB, got \(4, 4\)"),
+        (np.zeros((4, 4, 3)), TypeError, r"got an array of float64: of values from 0 to 1 \(255 \* image\).round"),
+        (
+            np.zeros((4, 4, 3), np.uint16),
+            TypeError,
+            r"got an array of uint16: dico\.image\.load_image\(path\) reads one",
+        ),
+        ("photo.jpg", TypeError, r"image must be a uint8 array, got str: dico\.image\.load_image\(path\)"),
+        (PIL.Image.new("L", (4, 4)), TypeError, r'got Image: np\.asarray\(image\.convert\("RGB"\)\) makes one'),
+        (torch.zeros(3, 4, 4, dtype=torch.uint8), TypeError, r"got a torch tensor: .* image\.permute\(1, 2, 0\)"),
+        ([[[0, 0, 0]]], TypeError, r"got list: np\.asarray\(image\)"),
+        (np.zeros((4, 4), np.uint8), ValueError, r"must have the shape \(H, W, 3\), RGB, got \(4, 4\): np\.stack"),
+        (np.zeros((4, 4, 4), np.uint8), ValueError, r"got \(4, 4, 4\): image\[\.\.\., :3\]"),
+        (np.zeros((3, 4, 5), np.uint8), ValueError, r"image\.transpose\(1, 2, 0\)"),
         (np.zeros((0, 4, 3), np.uint8), ValueError, "got"),
     ],
 )
@@ -216,6 +258,19 @@ def test_refused_checkpoints(tmp_path):
     torch.save(held, path)
     with pytest.raises(CheckpointError, match=r"1 missing: prompt_encoder\.base\.weight"):
         PromptPredictor.from_checkpoint(path)
+
+
+def test_devices_are_those_of_the_tools(tmp_path):
+    path = write_promptable(tmp_path / "a.pth")
+    for device in ("auto", "cpu", torch.device("cpu")):
+        predictor = PromptPredictor.from_checkpoint(path, device=device)
+        predictor.set_image(draw(0))
+        assert predictor.predict(points=[[3, 3]])[0].shape == (6, 48, 64)
+    absent = "cuda" if torch.backends.mps.is_available() else "mps"  # no machine has both
+    with pytest.raises(ValueError, match=f"device={absent} is not to be had here, as torch finds no such GPU"):
+        PromptPredictor.from_checkpoint(path, device=absent)
+    with pytest.raises(ValueError, match="device must be auto, cpu, cuda or mps, got 'gpu'"):
+        PromptPredictor.from_checkpoint(path, device="gpu")
 
 
 def test_lower_precision_and_a_model_in_training(predictor):

@@ -7,6 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+FEW_IMAGES = 10
+"""Resampled fewer do not tell how figures would differ on other images."""
+
 
 @dataclass(frozen=True)
 class BudgetFigures:
@@ -86,12 +89,24 @@ class EvalReport:
             f"({self.n_small:,} small, {self.n_medium:,} medium, {self.n_large:,} large)"
         )
         note = "Class-agnostic masks, IoU .50:.95, percent; 95 % intervals from resampled images."
-        return "\n".join([title, note, "", *lines])
+        has_intervals = any(not math.isnan(figures.ar_interval[0]) for figures in self.budgets)
+        return "\n".join([title, note, *(caution(self.n_images) if has_intervals else ()), "", *lines])
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready data; what is not known (NaN) is None."""
         plain: dict[str, Any] = without_nan(dataclasses.asdict(self))
         return plain
+
+
+def caution(n_images: int) -> tuple[str, ...]:
+    """What has to be said of intervals over so few images, as a sentence; nothing over many.
+
+    Example:
+        >>> caution(1), caution(10)
+        (('Intervals over fewer than 10 images say nothing of how precise figures are.',), ())
+    """
+    told = f"Intervals over fewer than {FEW_IMAGES} images say nothing of how precise figures are."
+    return (told,) if n_images < FEW_IMAGES else ()
 
 
 def _cells(figures: BudgetFigures) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dico.run_log import RunLog
 from dico.run_summary import Tally
+from dico.speed import Speed
 
 LINE_EVERY_S = 30.0
 
@@ -22,7 +23,7 @@ class Progress:
     Args:
         total: Images of the run.
         found_done: How many of them were done before.
-        warm_up: Speed is told of the images after so many, with which workers begin: on them loops are compiled.
+        warm_up: As for :class:`dico.speed.Speed`.
         run_log: Gets a line every half minute.
         shown: Whether standard error gets anything.
     """
@@ -30,7 +31,7 @@ class Progress:
     def __init__(self, total: int, found_done: int, *, warm_up: int, run_log: RunLog, shown: bool) -> None:
         self._total = total
         self._found_done = found_done
-        self._warm_up = warm_up
+        self._speed = Speed(total - found_done, warm_up=warm_up)
         self._run_log = run_log
         # Some terminals, of containers and scripts, have no width, and a bar has no place there.
         as_bar = shown and sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
@@ -44,7 +45,6 @@ class Progress:
             dynamic_ncols=True,
         )
         self._last_line = time.monotonic()
-        self._warm: tuple[int, float] | None = None
 
     def __enter__(self) -> Progress:
         self._redirect = logging_redirect_tqdm()  # a warning would tear the bar
@@ -65,36 +65,11 @@ class Progress:
         self._bar.set_postfix(failed=tally.failed, refresh=False)
         self._bar.update(self._found_done + now_done - self._bar.n)
         now = time.monotonic()
-        if self._warm is None and now_done >= self._warm_up:
-            self._warm = now_done, now
+        speed = self._speed.told(now_done, now)
         if now - self._last_line < LINE_EVERY_S:
             return
         self._last_line = now
-        line = (
-            f"{self._found_done + now_done:,} of {self._total:,} images, {tally.failed:,} failed,"
-            f" {self._speed(now_done, now)}"
-        )
+        line = f"{self._found_done + now_done:,} of {self._total:,} images, {tally.failed:,} failed, {speed}"
         self._run_log.write(line)
         if self._as_lines:
             print(f"dico: {line}", file=sys.stderr, flush=True)
-
-    def _speed(self, now_done: int, now: float) -> str:
-        """The speed since workers had begun, and how long the rest takes at it."""
-        if self._warm is None or now_done == self._warm[0]:
-            return "estimating the speed"
-        rate = (now_done - self._warm[0]) / (now - self._warm[1])
-        left = self._total - self._found_done - now_done
-        return f"{rate:.2f} images/s, {_duration(left / rate)} to go"
-
-
-def _duration(seconds: float) -> str:
-    """A time for people.
-
-    Example:
-        >>> _duration(59), _duration(3700), _duration(200_000)
-        ('59 s', '1 h 1 min', '2 d 7 h')
-    """
-    for size, unit, smaller, smaller_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= size:
-            return f"{seconds // size:.0f} {unit} {seconds % size // smaller:.0f} {smaller_unit}"
-    return f"{seconds:.0f} s"

@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A part is a file or a folder directly inside a package. What only knows arrays, files or one value type:
 GROUND = {"atomic", "compiled", "config", "config_loading", "image", "inputs", "mask_codes", "masks", "painting"}
-GROUND |= {"page_parts", "photographs", "rasterise", "rle", "stopwatch", "threads", "version", "window"}
+GROUND |= {"page_parts", "photographs", "rasterise", "rle", "speed", "stopwatch", "threads", "version", "window"}
 GRAPHS = {"features", "merge_tree", "merging", "pooling", "tournament"}  # regions, and merging them
 SOLVER = {"affinity", "lanczos", "ncut"}
 SCORING = {"evaluation_report", "ground_truth", "matching", "overlaps", "precision", "stock_coco"}
@@ -94,7 +94,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "prompt_predictor", "promptable_checkpoint", "settings",
         },
         "suite": {
-            "data", "device", "digest", "evaluation", "prompt_predictor", "records", "settings", "trained"
+            "config", "data", "device", "digest", "evaluation", "prompt_predictor", "records", "settings", "trained"
         },
         "build": {
             "config", "data", "device", "engine", "evaluation", "evaluators", "models", "objectives", "predictor"
@@ -107,7 +107,7 @@ TRAINING_OF_DICO |= {"rle", "selection", "stopwatch", "store", "threads", "versi
 DEMO_OF_DICO = {"painting"}
 DATA_OF_DICO = {"ground_truth", "rasterise"}  # how COCO files write a mask, and masks of maps of labels
 EVALUATION_OF_DICO = {"evaluate", "evaluation_report", "ground_truth", "matching", "page_parts", "precision", "window"}
-EVALUATION_OF_DICO |= {"overlaps", "stock_coco"}
+EVALUATION_OF_DICO |= {"overlaps", "speed", "stock_coco"}
 BENCHMARKING_OF_DICO = {"config", "executors", "inputs", "job", "photographs", "task"}
 RAY_TRAIN = "training/engine/ray_train.py"
 ONLY_IN = {"ray": ("dico/cluster/", RAY_TRAIN), "detectron2": ("training/engine/detectron2.py",)}

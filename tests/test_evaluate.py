@@ -211,6 +211,7 @@ def test_table_and_dict(tmp_path: Path) -> None:
     table = report.table()
     assert "2 images, 1 of them without labels; 0.5 masks an image; 2 ground truths (2 small, 0 medium" in table
     assert len({len(line) for line in table.splitlines()[3:]}) == 1 and len(table.splitlines()) == 7
+    assert "Intervals over fewer than 10 images" in evaluate_masks([(7, masks)], hand_made(tmp_path)).table()
     plain = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert [row["max_masks"] for row in plain["budgets"]] == [100, 350, 1000]
     assert plain["budgets"][0]["ar"] == 0 and plain["budgets"][0]["ar_large"] is None

@@ -382,6 +382,19 @@ def test_wrong_usage(tmp_path, annotations, evaluate, capsys, more, complaint):
     assert complaint in capsys.readouterr().err and not output.exists()
 
 
+@pytest.mark.parametrize("data_set", ["coco", "nowhere.json"])
+def test_a_mistyped_setting_is_told_before_a_data_set_that_is_not_there(
+    tmp_path, monkeypatch, evaluate, capsys, data_set
+):
+    monkeypatch.setenv("DICO_DATASETS", str(tmp_path))
+    checkpoint = write_promptable(tmp_path / "model.pth")
+    command = ["--datasets", data_set, "--model", str(checkpoint), "--output", str(tmp_path / "out")]
+    assert evaluate([*command, "automatic.point_per_side=8"]) == 2
+    assert "points_per_side" in capsys.readouterr().err
+    assert evaluate([*command, "automatic.points_per_side=8"]) == 2
+    assert "points_per_side" not in capsys.readouterr().err
+
+
 def test_data_sets_that_cannot_be_measured(tmp_path, annotations, labels, evaluate, capsys):
     command = ["--store", str(labels), "--output", str(tmp_path / "a"), "--datasets"]
     assert evaluate([*command, str(labels)]) == 2

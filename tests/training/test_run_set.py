@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import numba
 import pytest
 
+from training.evaluation.running import run_set as module
 from training.evaluation.running.journal import ResultJournal
 from training.evaluation.running.run_set import run_set
 
@@ -74,3 +75,25 @@ def test_ctrl_c_ends_it_after_the_image_under_way_and_is_no_fault_of_that(tmp_pa
 
     assert run(lambda: tell, resume=True) == [Square(key, key**2) for key in range(6)]
     assert done == [4, 5]
+
+
+def test_without_a_terminal_a_line_tells_now_and_then_how_far_it_is(tmp_path, monkeypatch, capfd):
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+
+    def slow(task):
+        now[0] += 20 if task.key else 50
+        return Square(task.key, task.key**2)
+
+    def run(tasks, *, resume):
+        with ResultJournal(tmp_path / "a.journal", {"of": "squares"}, resume=resume) as journal:
+            run_set(tasks, lambda: slow, journal, lambda plain: Square(**plain), processes=1, name="squares")
+
+    run([Number(key) for key in range(6)], resume=False)
+    assert capfd.readouterr().err.splitlines() == [
+        "squares: 1 of 6 images, estimating the speed",
+        "squares: 3 of 6 images, 0.05 images/s, 1 min 0 s to go",
+        "squares: 5 of 6 images, 0.05 images/s, 20 s to go",
+    ]
+    run([Number(key) for key in range(9)], resume=True)
+    assert capfd.readouterr().err == "squares: 8 of 9 images, 0.05 images/s, 20 s to go\n"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dico.evaluate import CONFIDENCE
-from dico.evaluation_report import without_nan
+from dico.evaluation_report import caution, without_nan
 from dico.precision import bootstrap_intervals
 
 MAX_IOU, ORACLE_IOU = "Max IoU", "Oracle IoU"
@@ -104,6 +104,7 @@ class PointReport:
         lines = [
             f"{self.name}: {self.n_images:,} images{unanswered}; {self.n_truths:,} ground truths",
             "One click in the middle of each ground truth, mean IoU in percent; 95 % intervals from resampled images.",
+            *caution(self.n_images),
             "",
             f"{MAX_IOU:>12}  {_text(self.max_iou)}",
             f"{ORACLE_IOU:>12}  {_text(self.oracle_iou)}",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dico.evaluation_report import BudgetFigures
+from dico.evaluation_report import BudgetFigures, caution
 from training.evaluation.point_report import Figure, PointReport
 from training.evaluation.suite_report import PointSetReport, SetReport, SuiteReport
 
@@ -199,6 +199,7 @@ def notes_of(one: SetReport | PointSetReport) -> tuple[str, ...]:
         *([part] if one.figures.n_images + left_out < one.all_images else []),
         *([gap] if left_out else []),
         *([unanswered(one)] if one.unanswered else []),
+        *caution(one.figures.n_images),
         *one.notes,
     )
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
 from dico.interrupt import Interrupt
+from dico.speed import Speed
 from training.evaluation.running.journal import ResultJournal
 from training.evaluation.running.processes import results_of
 
 log = logging.getLogger(__name__)
+
+LINE_EVERY_S = 30.0
+"""How often progress is told where there is no terminal for a bar."""
 
 
 class Task(Protocol):
@@ -68,7 +74,7 @@ def run_set(
         journal: Gets the results; what it has already is taken.
         read: Reads what a result's ``to_json`` gave.
         processes: How many.
-        name: What a progress bar calls the data set.
+        name: What a progress bar, or a line of progress, calls the data set.
 
     Raises:
         training.evaluation.running.processes.WorkerError: when a process died; what was done is in the journal.
@@ -81,12 +87,47 @@ def run_set(
         if result.key in keys:
             results[result.key] = result
     left = [task for task in tasks if task.key not in results or results[task.key].fault]
-    fresh = results_of(left, make_work, processes=max(1, min(processes, len(left))), name_of=str)
-    progress = tqdm(fresh, total=len(tasks), initial=len(tasks) - len(left), desc=name, unit=" images", disable=None)
+    processes = max(1, min(processes, len(left)))
+    fresh = results_of(left, make_work, processes=processes, name_of=str)
+    found_done = len(tasks) - len(left)
+    progress = tqdm(fresh, total=len(tasks), initial=found_done, desc=name, unit=" images", disable=None)
+    lines = _Lines(name, len(tasks), found_done, warm_up=processes)
     with Interrupt() as interrupt:
         for result in progress:
             journal.append(result.to_json())
             results[result.key] = result
+            if progress.disable:
+                lines.count()
             if interrupt.requested:
                 raise KeyboardInterrupt
     return [results[task.key] for task in tasks]
+
+
+class _Lines:
+    """Tells on standard error now and then how far a data set is.
+
+    Args:
+        name: Of the data set.
+        total: Its images.
+        found_done: How many of them were done before.
+        warm_up: As for :class:`dico.speed.Speed`.
+    """
+
+    def __init__(self, name: str, total: int, found_done: int, *, warm_up: int) -> None:
+        self._name = name
+        self._total = total
+        self._found_done = found_done
+        self._now_done = 0
+        self._speed = Speed(total - found_done, warm_up=warm_up)
+        self._last = time.monotonic()
+
+    def count(self) -> None:
+        """One more is done."""
+        self._now_done += 1
+        now = time.monotonic()
+        speed = self._speed.told(self._now_done, now)
+        if now - self._last < LINE_EVERY_S:
+            return
+        self._last = now
+        done = self._found_done + self._now_done
+        print(f"{self._name}: {done:,} of {self._total:,} images, {speed}", file=sys.stderr, flush=True)

@@ -20,6 +20,7 @@ from training.records import ImageRecord
 from training.suite.subjects.base import Clicks, itself
 
 if TYPE_CHECKING:
+    from training.config import TrainConfig
     from training.prompt_predictor import PromptPredictor
     from training.trained import Trained
 
@@ -41,6 +42,10 @@ class ModelSubject:
     ) -> None:
         self.title = f"model {checkpoint}"
         self._model = _Model(checkpoint, config_file, tuple(overrides), device)
+
+    def check_settings(self) -> None:
+        """Raises FileNotFoundError, KeyError, ValueError or TypeError for settings that the model does not have."""
+        self._model.settings()
 
     def identity(self, data_set: str, task: str) -> Mapping[str, Any]:
         """As any subject; the model is read."""
@@ -104,14 +109,17 @@ class _Model:
             threads=threads,
         )
 
-    def clickable_identity(self) -> Mapping[str, Any]:
-        from dico.config_loading import to_plain
+    def settings(self) -> TrainConfig:
         from training.settings import settings_of
 
-        path = Path(self.checkpoint)
-        config = settings_of(path, config_file=self.config_file, overrides=self.overrides)
+        return settings_of(Path(self.checkpoint), config_file=self.config_file, overrides=self.overrides)
+
+    def clickable_identity(self) -> Mapping[str, Any]:
+        from dico.config_loading import to_plain
+
+        config = self.settings()
         return {
-            "checkpoint_sha256": sha256_of(path),
+            "checkpoint_sha256": sha256_of(Path(self.checkpoint)),
             "inference": to_plain(config.inference),
             "click_px": config.prompts.click_px,
         }

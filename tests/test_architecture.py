@@ -74,15 +74,15 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "predictor", "prompt_fit", "promptable_checkpoint", "prompts", "representatives",
         },
         "click_grid": {"config"},
-        "automatic_masks": {"click_grid", "config", "postprocess", "prompt_predictor"},
+        "automatic_masks": {
+            "click_grid", "config", "device", "given_image", "postprocess", "prompt_predictor", "promptable_checkpoint",
+        },
         "digest": set(),
         "trained": {
-            "automatic_masks", "config", "digest", "models", "predictor", "prompt_predictor", "promptable_checkpoint",
-            "settings",
+            "automatic_masks", "config", "device", "digest", "models", "predictor", "promptable_checkpoint", "settings",
         },
         "demo": {
             "automatic_masks", "granularity", "pixel_prompts", "postprocess", "prompt_predictor",
-            "promptable_checkpoint",
         },
         "objectives": {"config", "samples", "prompts", "data", "engine", "models"},
         "fusion": {"config"},

@@ -10,6 +10,11 @@ Axes: P clicks of an image, N masks.
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,10 +26,15 @@ from dico.selection import drop_small, link_parents, suppress, top
 from dico.stopwatch import stage
 from training.click_grid import Crop, click_grid, crops_of
 from training.config import AutomaticConfig, InferenceConfig
+from training.device import choose_device
+from training.given_image import require_image
 from training.postprocess.filters import distinct_boxes, inside_crop, pasted
 from training.postprocess.prompt_masks import predicted_ious, theta_of_area, trace_masks
 from training.postprocess.regions import without_small_regions
 from training.prompt_predictor import PromptPredictor
+from training.promptable_checkpoint import load_promptable
+
+log = logging.getLogger(__name__)
 
 SOURCE = "automatic"
 """What the masks say of where they come from."""
@@ -54,6 +64,39 @@ class AutomaticMasks:
         self._config = config
         self._limits = limits
 
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        overrides: Sequence[str] = (),
+        config_file: str | Path | None = None,
+        threads: int | None = None,
+    ) -> AutomaticMasks:
+        """The masks that the model of a checkpoint finds, asked as the checkpoint itself says.
+
+        Args:
+            path: As for :meth:`training.prompt_predictor.PromptPredictor.from_checkpoint`.
+            device: Likewise.
+            overrides: Likewise; such as ``"automatic.min_iou=0.5"``.
+            config_file: Likewise.
+            threads: Likewise.
+
+        Raises:
+            CheckpointError, FileNotFoundError, KeyError, ValueError, TypeError: likewise.
+        """
+        device = choose_device(device)
+        model, config = load_promptable(path, config_file=config_file, overrides=overrides)
+        click_px = config.prompts.click_px
+        predictor = PromptPredictor(model, config.inference, click_px=click_px, device=device, threads=threads)
+        return cls(predictor, config.automatic, config.inference)
+
+    @property
+    def predictor(self) -> PromptPredictor:
+        """The model that is asked, which answers clicks and boxes, too."""
+        return self._predictor
+
     def __call__(self, image: Image) -> MaskSet:
         """The masks of an image.
 
@@ -64,33 +107,43 @@ class AutomaticMasks:
             Masks of the image's own size, by falling score, which is the predicted IoU. The parent of a mask is the
             smallest that it lies in; levels count its ancestors, and theta is that of its area, see
             :func:`training.postprocess.prompt_masks.theta_of_area`: so ``masks.at_theta(theta)`` is the image at one
-            granularity.
+            granularity. Where no mask is left, a warning names the setting that dropped most.
 
         Raises:
             TypeError, ValueError: when it is no such image, or the network's scores are not finite.
         """
+        require_image(image)
         crops = crops_of((image.shape[0], image.shape[1]), self._config)
-        parts = [self._of_crop(image, part) for part in crops]
+        dropped: Counter[str] = Counter()
+        parts = [self._of_crop(image, part, dropped) for part in crops]
         with stage("masks"):
             masks = MaskSet.concat(parts)
             # The smaller a crop is, the more was seen of what is in it.
             seen_px_N = np.repeat([part.area_px for part in crops], list(map(len, parts)))
             masks = masks[np.lexsort((-masks.score, seen_px_N))]
-            return self._limited(self._distinct(masks, -np.arange(len(masks), dtype=np.float64)))
+            masks = self._limited(self._distinct(masks, -np.arange(len(masks), dtype=np.float64)), dropped)
+        if not len(masks) and dropped.total():
+            ((setting, most),) = dropped.most_common(1)
+            log.warning("no mask is left: %s dropped %s of %s; lower, it keeps more", setting, most, dropped.total())
+        return masks
 
-    def _of_crop(self, image: Image, part: Crop) -> MaskSet:
-        """The masks of a crop, in the frame of the image."""
+    def _of_crop(self, image: Image, part: Crop, dropped: Counter[str]) -> MaskSet:
+        """The masks of a crop, in the frame of the image; counts what it drops by the setting that says so."""
         size_hw = (image.shape[0], image.shape[1])
         with stage("network"):
             seen = self._predictor.embed(crop(image, part.box_xyxy))
         crop_hw = seen.frame.original_hw
         prompts = self._predictor.prompts(seen, click_grid(crop_hw, part.points_per_side)[:, None])
+        floors = {"automatic.min_iou": self._config.min_iou, "inference.min_score": self._limits.min_score}
+        floor = max(floors, key=lambda name: floors[name])
         rles: list[bytes] = []
         scores: list[NDArray[np.float32]] = []
         with stage("clicks"):
             for output in self._predictor.outputs(seen, prompts):
                 iou_N = predicted_ious(output).ravel()
-                chosen_N = np.flatnonzero(iou_N >= max(self._config.min_iou, self._limits.min_score))
+                chosen_N = np.flatnonzero(iou_N >= floors[floor])
+                # No floor could be low enough for those that are predicted to be worse than none.
+                dropped[f"{floor}={floors[floor]:g}"] += int((iou_N >= 0).sum()) - len(chosen_N)
                 traced = trace_masks(
                     output,
                     seen.frame,
@@ -99,10 +152,14 @@ class AutomaticMasks:
                     offset=self._config.stability_offset,
                 )
                 stable = [mask.area_px > 0 and mask.stability >= self._config.min_stability for mask in traced]
+                dropped[f"automatic.min_stability={self._config.min_stability:g}"] += len(stable) - sum(stable)
                 rles += [mask.rle for mask, is_stable in zip(traced, stable, strict=True) if is_stable]
                 scores.append(iou_N[chosen_N[np.array(stable, dtype=bool)]])
-        masks = self._cleaned(MaskSet.from_rles(crop_hw, rles, score=np.concatenate(scores), source=SOURCE))
-        masks = masks[inside_crop(masks.boxes_xyxy, part.box_xyxy, size_hw, self._config.crop_edge_px)]
+        masks = MaskSet.from_rles(crop_hw, rles, score=np.concatenate(scores), source=SOURCE)
+        cleaned = self._cleaned(masks)
+        dropped[f"automatic.min_region_px={self._config.min_region_px}"] += len(masks) - len(cleaned)
+        masks = cleaned[inside_crop(cleaned.boxes_xyxy, part.box_xyxy, size_hw, self._config.crop_edge_px)]
+        dropped[f"automatic.crop_edge_px={self._config.crop_edge_px}"] += len(cleaned) - len(masks)
         masks = self._distinct(masks, masks.score)
         return masks if crop_hw == size_hw else pasted(masks, part.box_xyxy, size_hw)
 
@@ -115,8 +172,9 @@ class AutomaticMasks:
     def _distinct(self, masks: MaskSet, rank_N: NDArray[np.floating]) -> MaskSet:
         return masks[distinct_boxes(masks.boxes_xyxy, rank_N, self._config.max_box_iou)]
 
-    def _limited(self, masks: MaskSet) -> MaskSet:
-        masks = drop_small(masks, self._limits.min_area_px)
+    def _limited(self, masks: MaskSet, dropped: Counter[str]) -> MaskSet:
+        before, masks = len(masks), drop_small(masks, self._limits.min_area_px)
+        dropped[f"inference.min_area_px={self._limits.min_area_px}"] += before - len(masks)
         if self._limits.max_iou < 1:
             masks = suppress(masks, self._limits.max_iou)
         masks = link_parents(top(masks, self._limits.max_masks), SelectConfig.min_inside_parent)

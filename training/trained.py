@@ -12,10 +12,10 @@ import torch
 from dico.config_loading import to_plain
 from training.automatic_masks import AutomaticMasks
 from training.config import AutomaticConfig, InferenceConfig
+from training.device import choose_device
 from training.digest import sha256_of
 from training.models.checkpoints import load_model
 from training.predictor import Predictor
-from training.prompt_predictor import PromptPredictor
 from training.promptable_checkpoint import TASK as PROMPTABLE
 from training.settings import settings_of
 
@@ -57,7 +57,7 @@ def load_trained(
             :func:`training.promptable_checkpoint.load_promptable` reads.
         config_file: As for :func:`training.settings.settings_of`.
         overrides: Strings such as ``"inference.max_masks=100"``.
-        device: A device of torch.
+        device: As for :func:`training.device.choose_device`.
         threads: As for :class:`training.predictor.Predictor`.
 
     Raises:
@@ -67,10 +67,10 @@ def load_trained(
     path = Path(checkpoint)
     config = settings_of(path, config_file=config_file, overrides=overrides)
     if config.task == PROMPTABLE:
-        predictor = PromptPredictor.from_checkpoint(
+        automatic = AutomaticMasks.from_checkpoint(
             path, config_file=config_file, overrides=overrides, device=device, threads=threads
         )
-        automatic = AutomaticMasks(predictor, config.automatic, config.inference)
         return Trained(automatic, config.inference, sha256_of(path), config.automatic)
+    device = choose_device(device)
     predict = Predictor(load_model(path), config.inference, device=device, threads=threads)
     return Trained(predict, config.inference, sha256_of(path))

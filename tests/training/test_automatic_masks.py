@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import tracemalloc
 from dataclasses import replace
 
@@ -10,11 +11,12 @@ import pytest
 from dico.stopwatch import stopwatch
 from tests.conftest import draw
 from tests.reference.automatic_masks import automatic_masks, cleaned
-from tests.training.asked import INFERENCE, decisive_model
+from tests.training.asked import INFERENCE, decisive_model, write_promptable
 from training import automatic_masks as module
 from training.automatic_masks import AutomaticMasks
 from training.click_grid import crops_of
-from training.config import AutomaticConfig
+from training.config import AutomaticConfig, TrainConfig
+from training.models.checkpoint_files import CheckpointError
 from training.postprocess import products
 from training.prompt_predictor import PromptPredictor
 
@@ -57,6 +59,37 @@ def test_the_settings_decide(predictor):
     before = len(AutomaticMasks(predictor, base, INFERENCE)(IMAGE))
     for name, value in (("points_per_side", 3), ("min_iou", 0.3), ("stability_offset", 0.5), ("max_box_iou", 0.5)):
         assert 0 < len(AutomaticMasks(predictor, replace(base, **{name: value}), INFERENCE)(IMAGE)) < before
+
+
+@pytest.mark.parametrize(
+    ("automatic", "inference", "named"),
+    [
+        ({"min_stability": 1.0, "stability_offset": 9.0}, {}, r"automatic\.min_stability=1"),
+        ({"min_iou": 1.0, "min_stability": 1.0}, {}, r"automatic\.min_iou=1"),
+        ({"min_stability": 1.0, "stability_offset": 9.0}, {"min_score": 1.0}, r"inference\.min_score=1"),
+        ({"min_region_px": 5000}, {}, r"automatic\.min_region_px=5000"),
+        ({}, {"min_area_px": 5000}, r"inference\.min_area_px=5000"),
+    ],
+)
+def test_where_no_mask_is_left_the_setting_that_dropped_most_is_named(predictor, caplog, automatic, inference, named):
+    loose = replace(LOOSE, min_stability=0.0, max_box_iou=1.0, min_region_px=0)
+    assert len(AutomaticMasks(predictor, loose, INFERENCE)(IMAGE)) and not caplog.messages
+    assert not len(AutomaticMasks(predictor, replace(loose, **automatic), replace(INFERENCE, **inference))(IMAGE))
+    (message,) = caplog.messages
+    said = re.fullmatch(rf"no mask is left: {named} dropped (\d+) of (\d+); lower, it keeps more", message)
+    assert said and 0 < int(said[2]) / 2 < int(said[1]) <= int(said[2]) <= 150
+
+
+def test_a_checkpoint_says_how_it_is_asked(tmp_path):
+    path = write_promptable(tmp_path / "a.pth", TrainConfig(inference=INFERENCE, automatic=LOOSE), decisive_model())
+    automatic = AutomaticMasks.from_checkpoint(path, device="auto")
+    assert automatic(IMAGE) == AutomaticMasks(automatic.predictor, LOOSE, INFERENCE)(IMAGE)
+    few = AutomaticMasks.from_checkpoint(path, overrides=["automatic.min_iou=0.3", "inference.max_masks=2"])(IMAGE)
+    assert len(few) == 2 < len(automatic(IMAGE))
+    with pytest.raises(CheckpointError, match="there is no such file or folder"):
+        AutomaticMasks.from_checkpoint(tmp_path / "b.pth")
+    with pytest.raises(TypeError, match=r"got str: dico\.image\.load_image"):
+        automatic("photo.jpg")
 
 
 def test_the_hierarchy(predictor):

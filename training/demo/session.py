@@ -21,7 +21,6 @@ from training.demo.clicks import Click, Use, box_of, is_answerable, points_of
 from training.granularity import chosen
 from training.pixel_prompts import checked
 from training.prompt_predictor import PromptPredictor, SeenImage
-from training.promptable_checkpoint import load_promptable
 
 MOST_SHARE = 0.5
 """After clicks alone, a mask of more than this share of the photograph is not the first to be shown: briefly trained
@@ -111,14 +110,13 @@ class Segmenter:
             path: As for :func:`training.promptable_checkpoint.load_promptable`.
             config_file: Likewise.
             overrides: Likewise.
-            device: A device of torch.
+            device: As for :func:`training.device.choose_device`.
 
         Raises:
             CheckpointError, FileNotFoundError, KeyError, ValueError, TypeError: likewise.
         """
-        model, config = load_promptable(path, config_file=config_file, overrides=overrides)
-        predictor = PromptPredictor(model, config.inference, click_px=config.prompts.click_px, device=device)
-        return cls(predictor, AutomaticMasks(predictor, config.automatic, config.inference))
+        automatic = AutomaticMasks.from_checkpoint(path, config_file=config_file, overrides=overrides, device=device)
+        return cls(automatic.predictor, automatic)
 
     def open(self, image: Image, name: str) -> Session:
         """A tab with a photograph on which nothing was clicked.

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from benchmarks.measure import figure, print_figures
+from benchmarks.measure import figure, print_figures, skipped
+from dico.executors.machine import usable_cpus
 from dico.image import Image, resize_image
 from training.automatic_masks import AutomaticMasks
 from training.benchmarking.clicks import click_times
@@ -49,7 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     height, width = map(int, arguments.size.split("x"))
     image = drawn((height, width))
     figures = []
+    usable = usable_cpus()
     for cores in arguments.cores:
+        if cores > usable:
+            print(f"{cores} cores: left out, as this process may use only {usable}", file=sys.stderr)
+            continue
         with limited_to(cores):
             predictor, inference = made(arguments.config_file, arguments.checkpoint, threads=cores)
             automatic = AutomaticMasks(predictor, AutomaticConfig(), inference)
@@ -58,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 name = f"{what}, {arguments.size}, {cores} core{'s' * (cores > 1)}"
                 print(f"{name}: {1000 * seconds:.1f} ms", flush=True)
                 figures.append(figure(f"clicks: {name}", seconds, LIMIT_S if "click" in what else None, "s"))
+    if not figures:
+        return skipped(f"there are not so many cores for this process, but {usable}")
     print_figures(figures)
     return 0
 
@@ -79,7 +86,7 @@ def drawn(size_hw: tuple[int, int]) -> Image:
 
 @contextmanager
 def limited_to(cores: int) -> Iterator[None]:
-    """Everything inside runs on so many cores, or on all there are, if fewer."""
+    """Everything inside runs on so many cores, or on all that the process may use, if fewer."""
     before = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
     threads = torch.get_num_threads()
     if before:

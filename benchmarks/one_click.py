@@ -29,6 +29,7 @@ from benchmarks.dev_sets import MissingDataError, data_folder
 from benchmarks.measure import figure, print_figures, skipped
 from benchmarks.quality_report import markdown_table, with_interval
 from benchmarks.suite_table import named_place
+from dico.command_line import exit_code
 from dico.image import load_image
 from dico.labeler import PseudoLabeler
 from dico.masks import MaskSet
@@ -49,7 +50,13 @@ SIZES_PX = (0, 32**2, 96**2, np.inf)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    return exit_code("one_click", lambda: _compared(_parser().parse_args(argv)))
+
+
+def _compared(arguments: argparse.Namespace) -> int:
+    models = [(name, ModelSubject(str(place), device="cpu")) for name, place in arguments.model]
+    for name, model in models:
+        model.identity(name, "point")  # it is read: what cannot be is told before photographs are labelled
     try:
         os.environ.setdefault("DICO_DATA", str(data_folder()))
     except MissingDataError as error:
@@ -59,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         records = evenly_spaced(open_source(name), arguments.images)
         areas_I = [truth_areas(record) for record in records]
         reference = None
-        for subject, ask in asks(name, records, arguments.store, arguments.model):
+        for subject, ask in asks(name, records, arguments.store, models):
             outcomes = [outcome_of(ask, record) for record in records]
             report = report_of(outcomes, name=name, thresholds=(), most_clicks=1)
             by_size = " / ".join("-" if np.isnan(mean) else f"{mean:.1f}" for mean in means_by_size(outcomes, areas_I))
@@ -77,15 +84,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def asks(
-    data_set: str, records: Sequence[ImageRecord], store: Path | None, models: Sequence[tuple[str, Path]]
+    data_set: str, records: Sequence[ImageRecord], store: Path | None, models: Sequence[tuple[str, ModelSubject]]
 ) -> Iterator[tuple[str, Ask]]:
     """What is asked, by name; the reference first."""
     labels_of = LabelsOfStore(StoreSubject(store).of(data_set), records) if store else made_labels(records)
     yield NEAREST, AskLabels(labels_of)
     yield CHOSEN, AskUnder(labels_of, lambda under: representatives(under, LABELS_A_CLICK))
     yield ALL, AskUnder(labels_of, lambda under: under)
-    for name, place in models:
-        yield name, ModelSubject(str(place), device="cpu").clicks(data_set, records, Clicks(most=1), 1)()
+    for name, model in models:
+        yield name, model.clicks(data_set, records, Clicks(most=1), 1)()
 
 
 def made_labels(records: Sequence[ImageRecord]) -> Callable[[str], MaskSet]:

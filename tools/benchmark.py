@@ -22,7 +22,6 @@ from training.benchmarking.report import FILE, compared, markdown, read_report
 from training.benchmarking.run import PARTS, run_benchmark
 from training.benchmarking.settings import QUICK, BenchmarkSettings
 from training.config import load_train_config
-from training.device import choose_device
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "training"
 WHOLE_IMAGE, PROMPTABLE = CONFIGS / "whole_image_tiny.yaml", CONFIGS / "promptable_tiny.yaml"
@@ -47,9 +46,9 @@ def _measure(args: argparse.Namespace) -> int:
         first, second = args.compare
         print(compared(read_report(first), read_report(second), _names(first, second)), end="")
         return DONE
-    settings = _settings(args)
     if (args.output / FILE).exists():
         raise FileExistsError(f"{args.output} has a benchmark already; choose another --output, or remove {FILE}")
+    settings = _settings(args)
     parts = [part for part in PARTS if part in args.only]
     report = run_benchmark(settings, parts, tell=lambda part: print(f"benchmark: {part} ...", file=sys.stderr))
     page = markdown(report)
@@ -65,10 +64,12 @@ def _settings(args: argparse.Namespace) -> BenchmarkSettings:
     """What is measured; what is wrong with it is found before anything is."""
     config_file = args.config_file or WHOLE_IMAGE
     config = load_train_config(config_file, args.overrides)
-    choose_device(args.device)
     for path in (args.checkpoint, args.images):
         if path is not None and not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
+    from training.device import choose_device  # torch, which takes seconds
+
+    choose_device(args.device)
     return BenchmarkSettings(
         whole_image_config=str(config_file if config.task == "whole_image" else WHOLE_IMAGE),
         promptable_config=str(config_file if config.task == "promptable" else PROMPTABLE),

@@ -250,7 +250,7 @@ def test_a_file_of_another_version_is_refused(tmp_path):
 
 def test_a_half_that_is_idle_is_quiet():
     assert Load(0.5).warning(2) == Load(None).warning(1) == ""
-    assert "a load of 0.6 on 2 cores" in Load(0.6).warning(2)
+    assert "a load of 0.6 on 2 cores" in Load(0.6).warning(2) and "(a load of 6.0 on 1 core)" in Load(6.0).warning(1)
 
 
 def test_median_and_what_nine_of_ten_do_not_exceed():

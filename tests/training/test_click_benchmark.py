@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import click_latency
-from benchmarks.run_all import COLUMNS
+from benchmarks.run_all import COLUMNS, SKIPPED
 from tests.training.asked import write_promptable
 from training.config import InferenceConfig, TrainConfig
 
@@ -23,6 +23,11 @@ def test_the_benchmark_runs_on_a_little_data(tmp_path, capsys, named):
     ]  # fmt: skip
     assert all(tuple(row) == COLUMNS and row["value"] > 0 for row in figures)
     assert figures[1]["reference"] == 0.1
+
+
+def test_more_cores_than_there_are_is_no_row(capsys):
+    assert click_latency.main(["--cores", "100000"]) == SKIPPED
+    assert "100000 cores: left out, as this process may use only" in capsys.readouterr().err
 
 
 def test_cores_are_as_before_afterwards():

@@ -69,3 +69,13 @@ def test_means_by_size():
     outcomes = [one_click.PointOutcome(str(i), iou_G, iou_G) for i, iou_G in enumerate(of_images)]
     small, medium, large = one_click.means_by_size(outcomes, [np.array([32**2 - 1, 96**2]), np.array([5])])
     assert (small, large) == pytest.approx((70, 30)) and np.isnan(medium)
+
+
+def test_a_model_that_cannot_be_read_is_told_before_photographs_are_labelled(drawn, monkeypatch, capsys):
+    monkeypatch.setattr(one_click, "made_labels", lambda records: pytest.fail("it labels already"))
+    assert one_click.main(["--datasets", "drawn", "--model", "tiny=nowhere.pth"]) == 2
+    assert capsys.readouterr().err == "one_click: error: nowhere.pth: there is no such file or folder\n"
+    (drawn / "damaged.pth").write_text("{")
+    assert one_click.main(["--datasets", "drawn", "--model", "tiny=damaged.pth"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("one_click: error: ") and "damaged.pth" in told and len(told.splitlines()) == 1

@@ -79,7 +79,7 @@ class Load:
         if self.start is None or self.start <= 0.25 * cores:
             return ""
         return (
-            f"the machine was at other work before (a load of {self.start:.1f} on {cores} cores): times are longer "
+            f"the machine was at other work before (a load of {self.start:.1f} on {cores} core{'s' * (cores != 1)}): times are longer "
             "than they would be on a quiet one"
         )
 

@@ -44,6 +44,8 @@ def load_mapping(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: when there is none.
         ValueError: when it is not YAML, or holds anything but a mapping.
     """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path}: there is no such YAML file; name one, or none for the defaults")
     with open(path, encoding="utf-8") as stream:
         try:
             loaded = yaml.safe_load(stream) or {}

@@ -186,7 +186,7 @@ def test_the_first_time_is_told_to_take_longer(tmp_path, image_folder):
         (["label", "IMAGES", "OUT", "select.max_masks=0"], "select.max_masks must be at least 1, got 0"),
         (["label", "IMAGES", "OUT", "select.max_masks=["], "the value of select.max_masks must be YAML"),
         (["label", "IMAGES", "OUT", "a.jpg", "b.jpg"], "unexpected argument 'a.jpg': .* a pattern must be quoted"),
-        (["label", "IMAGES", "OUT", "--config", "no.yaml"], "no.yaml: No such file or directory"),
+        (["label", "IMAGES", "OUT", "--config", "no.yaml"], "no.yaml: there is no such YAML file; name one, or none"),
         (["label", "nowhere", "OUT"], "nowhere does not exist; INPUT is a folder"),
         (["label", "*.nothing", "OUT"], "no file matches the pattern"),
         (["label", "IMAGES", "IMAGES"], "exists and is not a store; OUTPUT must be a new or empty folder"),

@@ -359,7 +359,7 @@ def test_parquet_without_pyarrow_says_what_to_install(
     store: MaskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"pip install pyarrow"):
+    with pytest.raises(ImportError, match=r"pip install 'divide-and-conquer\[parquet\]'"):
         export_store(store, "parquet", tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()
 

@@ -28,7 +28,7 @@ def write_parquet(images: Iterable[LabelledImage], manifest: Manifest, output: P
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise ImportError("the parquet format needs pyarrow: pip install pyarrow") from error
+        raise ImportError("the parquet format needs pyarrow: pip install 'divide-and-conquer[parquet]'") from error
     schema = pa.schema(
         [
             ("image_id", pa.int64()),

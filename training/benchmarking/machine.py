@@ -78,9 +78,10 @@ class Load:
         """
         if self.start is None or self.start <= 0.25 * cores:
             return ""
+        on = "1 core" if cores == 1 else f"{cores} cores"
         return (
-            f"the machine was at other work before (a load of {self.start:.1f} on {cores} core{'s' * (cores != 1)}): times are longer "
-            "than they would be on a quiet one"
+            f"the machine was at other work before (a load of {self.start:.1f} on {on}): times are longer than they "
+            "would be on a quiet one"
         )
 
 

@@ -97,7 +97,6 @@ def prepare_entityseg(
         ValueError: when the source is damaged, has another number of images, or images of another size.
     """
     require_file(source, "entityseg_val_lr.json", "fetch it from the release v1.0 of EntitySeg-Dataset")
-    require_folder(images, "images_lr, with the images", "unpack its archives, or name it with --images")
     file = CocoFile(source)
     require_count(len(file.images), expected, source)
     if len(file.images) > expected:
@@ -105,6 +104,7 @@ def prepare_entityseg(
             f"{source} has {len(file.images):,} images, more than the {expected:,} of val: is it of train? "
             "(--expect takes another number, for figures of one's own)"
         )
+    require_folder(images, "images_lr, with the images", "unpack its archives, or name it with --images")
     files = _image_files(file, images)
     _require_sizes(file, files, high_resolution=high_resolution)
     url = "https://github.com/adobe-research/EntitySeg-Dataset"

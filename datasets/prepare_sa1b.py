@@ -81,7 +81,8 @@ def print_archives(output: Path, ids: Path = LIST, count: int = IMAGES) -> str:
     """
     needed = _archives(_missing(_listed(ids, count, output), output))
     print("\n".join(needed))
-    return f"{len(needed):,} archives are needed"
+    absent = "" if output.is_dir() else f", as {output} does not exist yet"
+    return f"{len(needed):,} archives are needed{absent}"
 
 
 def prepare_list(source: Path, output: Path, ids: Path = LIST, count: int = IMAGES) -> str:

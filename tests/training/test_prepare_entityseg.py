@@ -151,6 +151,7 @@ def test_masks_of_another_size_and_damaged_files_are_refused(source, tmp_path, c
     assert entityseg.main(arguments) == 1
     assert "image 0 has (20, 30) pixels (H, W), its mask must have as many, got (24, 18)" in capsys.readouterr().err
     source.write_text(source.read_text()[:-40])
+    (source.parent / "images_lr").rename(tmp_path / "elsewhere")  # the next step, of which nothing is said yet
     assert entityseg.main(arguments) == 1
     assert "is not an annotation file like COCO's, or is damaged" in capsys.readouterr().err
     source.unlink()

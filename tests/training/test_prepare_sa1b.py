@@ -146,6 +146,8 @@ def test_archives_that_are_needed_still(archives, run, tmp_path, capsys):
     options = ["--ids", str(tmp_path / "ids.txt"), "--count", "4", "--archives", str(tmp_path / "sa1b")]
     assert sa1b.main(options) == 0
     assert capsys.readouterr().out.split() == ["sa_000000.tar", "sa_000001.tar", "sa_000019.tar", "sa_000020.tar"]
+    assert sa1b.main([*options[:-1], str(tmp_path / "typo")]) == 0
+    assert f"archives are needed, as {tmp_path / 'typo'} does not exist yet" in capsys.readouterr().err
 
 
 def test_an_id_that_the_release_does_not_have(archives, run, tmp_path, capsys):

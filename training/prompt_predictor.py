@@ -61,7 +61,7 @@ class SeenImage:
     image: Image
     features: ImageFeatures
     frame: Frame
-    windows: dict[Box, SeenImage] = field(default_factory=dict, repr=False)
+    windows: dict[Box, SeenImage] = field(default_factory=dict, init=False, repr=False)
 
 
 class PromptPredictor:

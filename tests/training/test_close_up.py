@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -133,6 +135,7 @@ def test_windows_that_were_asked_last_are_kept_and_those_of_each_image_for_itsel
     corners = [(x, y) for x in (5, 75) for y in (5, 55)]
     assert [looks(first, corner)[0] for corner in corners] == [2] * 4  # eight other windows
     assert looks(first, [30, 30])[0] == 2 and looks(first, corners[-1])[0] == 0
+    assert looks(replace(first), corners[-1])[0] == 2  # a copy is seen as if for the first time
 
 
 def test_masks_of_windows_come_in_the_frame_of_the_image_unless_cut_off(monkeypatch):

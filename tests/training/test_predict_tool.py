@@ -89,7 +89,7 @@ def test_a_mended_image(tmp_path, checkpoint, images, predict):
         ({"images": "nowhere"}, "nowhere does not exist"),
         ({"more": ["inference.max_mask=1"]}, "did you mean inference.max_masks?"),
         ({"more": ["optim.lr=1"]}, "a setting must be of the section inference"),
-        ({"more": ["--config-file", "nowhere.yaml"]}, "nowhere.yaml: No such file"),
+        ({"more": ["--config-file", "nowhere.yaml"]}, "nowhere.yaml: there is no such YAML file"),
         ({"more": ["--num-workers", "0"]}, "must be a whole number of at least 1"),
         ({"more": ["--num-workers", "2", "--device", "cuda"]}, "several processes are for --device cpu"),
     ],

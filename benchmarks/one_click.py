@@ -2,8 +2,8 @@
 
 One click in the middle of each ground truth, as in ``tools/evaluate.py --task point``: "Oracle" is the best of the six
 masks that come back, "Max" the surest of them, both mean IoU in percent. Labels have three rows: the six nearest to the
-ground truth in size, which nobody who clicks tells them; six of those under the click from part to whole, chosen as a
-promptable model's are of its views, and so knowing nothing of the ground truth; and all under the click.
+ground truth in size, which nobody who clicks tells them; six distinct ones from part to whole, at even steps of area,
+which takes no knowledge of the ground truth; and all under the click.
 
 Without --store, the embedded default labels the photographs first.
 
@@ -34,17 +34,19 @@ from dico.image import load_image
 from dico.labeler import PseudoLabeler
 from dico.masks import MaskSet
 from dico.rle import masks_at
+from dico.selection import suppress
 from training.data.catalog import expand_suites, open_source
 from training.evaluation.coco import evenly_spaced
 from training.evaluation.point_report import PointOutcome, report_of
 from training.evaluation.running.point_work import LABELS_A_CLICK, Ask, AskLabels, LabelsOfStore, PointWork
 from training.evaluation.simulated_clicks import first_click
 from training.records import ImageRecord
-from training.representatives import representatives
 from training.suite.subjects import Clicks, ModelSubject, StoreSubject
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights" / "promptable_tiny.safetensors"
 NEAREST, CHOSEN, ALL = "labels, six nearest in size", "labels, six from part to whole", "labels, all under the click"
+MAX_IOU = 0.7
+"""Of two labels that overlap more than this, the better-scored one is distinct."""
 SIZES_PX = (0, 32**2, 96**2, np.inf)
 """Small, medium and large, as in COCO's evaluation."""
 
@@ -89,7 +91,7 @@ def asks(
     """What is asked, by name; the reference first."""
     labels_of = LabelsOfStore(StoreSubject(store).of(data_set), records) if store else made_labels(records)
     yield NEAREST, AskLabels(labels_of)
-    yield CHOSEN, AskUnder(labels_of, lambda under: representatives(under, LABELS_A_CLICK))
+    yield CHOSEN, AskUnder(labels_of, from_part_to_whole)
     yield ALL, AskUnder(labels_of, lambda under: under)
     for name, model in models:
         yield name, model.clicks(data_set, records, Clicks(most=1), 1)()
@@ -134,6 +136,14 @@ class AskUnder:
                 iou_Q = given.iou(truths[[g]])[:, 0]
                 max_iou_G[g], oracle_iou_G[g] = iou_Q[given.score.argmax()], iou_Q.max()
         return PointOutcome(record.key, max_iou_G, oracle_iou_G)
+
+
+def from_part_to_whole(masks: MaskSet) -> MaskSet:
+    """Distinct masks, six at most: their areas are nearest to even steps, on a scale of ratios, from least to most."""
+    masks = suppress(masks, MAX_IOU)
+    scale_N = np.log(masks.area_px)
+    steps = np.linspace(scale_N.min(), scale_N.max(), LABELS_A_CLICK)
+    return masks[np.unique(np.abs(scale_N[:, None] - steps).argmin(axis=0))]
 
 
 def outcome_of(ask: Ask, record: ImageRecord) -> PointOutcome:

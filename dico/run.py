@@ -131,6 +131,7 @@ def run(
             seconds_by_stage=dict(tally.seconds_by_stage),
             first=min(tally.warm_up, tally.labelled),
             first_by_stage=dict(tally.first_by_stage),
+            retries=options.retry_failed,
         )
         run_log.write(summary.sentence())
         return summary

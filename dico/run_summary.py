@@ -30,6 +30,7 @@ class RunSummary:
         seconds_by_stage: Time that workers spent on the stages of labelling, added up.
         first: How many images count as the first of their worker, on which loops are loaded or compiled.
         first_by_stage: What ``seconds_by_stage`` has of these.
+        retries: Whether what failed in earlier runs is to be tried again, so that ``found_done`` has none of it.
     """
 
     images: int
@@ -47,15 +48,16 @@ class RunSummary:
     seconds_by_stage: Mapping[str, float] = field(default_factory=dict)
     first: int = 0
     first_by_stage: Mapping[str, float] = field(default_factory=dict)
+    retries: bool = False
 
     @property
     def failed_before(self) -> int:
-        """Images that failed in an earlier run and were not tried again."""
-        return self.failed_in_store - self.failed
+        """Images of ``found_done`` that have no masks, as they failed in an earlier run."""
+        return 0 if self.retries else self.failed_in_store - self.failed
 
     @property
     def pending(self) -> int:
-        """Images that were not tried yet."""
+        """Images that are still to be tried, or to be tried again."""
         return self.images - self.found_done - self.labelled - self.failed
 
     def sentence(self) -> str:

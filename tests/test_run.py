@@ -379,6 +379,7 @@ def test_a_limit_leaves_failures_beyond_it_alone(tmp_path, image_folder):
     before = shard_bytes(tmp_path / "out")
     summary = run(LabelerJob(bright_labeler), store, RunOptions(limit=4, retry_failed=True))
     assert (summary.failed, summary.pending) == (1, 2)  # two are beyond the limit
+    assert ", 5 were done before, 2 still to do\n" in summary.sentence()
     assert shard_bytes(tmp_path / "out") == before
     assert [story.index for story in store.failures()] == [1, 5, 6]
 

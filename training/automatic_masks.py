@@ -152,7 +152,8 @@ class AutomaticMasks:
                     offset=self._config.stability_offset,
                 )
                 stable = [mask.area_px > 0 and mask.stability >= self._config.min_stability for mask in traced]
-                dropped[f"automatic.min_stability={self._config.min_stability:g}"] += len(stable) - sum(stable)
+                not_empty = sum(mask.area_px > 0 for mask in traced)  # no setting keeps the others
+                dropped[f"automatic.min_stability={self._config.min_stability:g}"] += not_empty - sum(stable)
                 rles += [mask.rle for mask, is_stable in zip(traced, stable, strict=True) if is_stable]
                 scores.append(iou_N[chosen_N[np.array(stable, dtype=bool)]])
         masks = MaskSet.from_rles(crop_hw, rles, score=np.concatenate(scores), source=SOURCE)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from dico.stopwatch import stopwatch
 from tests.conftest import draw
@@ -78,6 +79,16 @@ def test_where_no_mask_is_left_the_setting_that_dropped_most_is_named(predictor,
     (message,) = caplog.messages
     said = re.fullmatch(rf"no mask is left: {named} dropped (\d+) of (\d+); lower, it keeps more", message)
     assert said and 0 < int(said[2]) / 2 < int(said[1]) <= int(said[2]) <= 150
+
+
+def test_no_setting_is_blamed_for_empty_masks(caplog):
+    model = decisive_model()
+    with torch.no_grad():
+        for parameter in model.prompt_decoder.mask_embedder.parameters():
+            parameter.zero_()
+    config = replace(LOOSE, min_stability=0.0)
+    assert not len(AutomaticMasks(PromptPredictor(model, INFERENCE), config, INFERENCE)(IMAGE))
+    assert not caplog.messages
 
 
 def test_a_checkpoint_says_how_it_is_asked(tmp_path):

@@ -199,7 +199,12 @@ def browse(tmp_path: Path) -> Any:
     def open_page(page: Path, address: str = "", script: str = "") -> dict[str, str]:
         copy = tmp_path / "opened.html"
         # The page draws when its photograph is decoded; the script of the test waits for that.
-        late = f"<script>addEventListener('load', () => setTimeout(() => {{ {script} }}, 500))</script>"
+        late = f"""<script>addEventListener('load', async () => {{
+            const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+            await pause(500);
+            for (let i = 0; i < 80 && labels === null; i++) await pause(50);
+            {script}
+        }})</script>"""
         copy.write_text(page.read_text().replace("</body>", late + "</body>"))
         profile = f"--user-data-dir={tmp_path / 'profile'}"
         opened = subprocess.run(

@@ -1,9 +1,10 @@
 """How long a click takes on a CPU: an image is embedded once, then every click is answered.
 
 "embedding" is from the pixels to what clicks are answered from; "one click" from a click to six masks of the image's
-own size; "a correction" is a prompt of six clicks; "all masks" are those of a grid of 1,024 clicks. The network is that
-of a configuration, with random weights unless a checkpoint is named. Times hardly depend on the weights, but for
-that of all masks: nearly none of a random network's are kept. Each is the median of several runs.
+own size; "a correction" is a prompt of six clicks; "all masks" are those of a grid of 1,024 clicks, or of what a
+checkpoint says. The network is that of a configuration, with random weights unless a checkpoint is named. Times hardly
+depend on the weights, but for that of all masks: nearly none of a random network's are kept. Each is the median of
+several runs.
 
 Example:
     python -m benchmarks.click_latency
@@ -29,7 +30,7 @@ from dico.executors.machine import usable_cpus
 from dico.image import Image, resize_image
 from training.automatic_masks import AutomaticMasks
 from training.benchmarking.clicks import click_times
-from training.config import AutomaticConfig, InferenceConfig, load_train_config
+from training.config import AutomaticConfig, load_train_config
 from training.models.promptable import PromptableModel
 from training.prompt_predictor import PromptPredictor
 
@@ -56,9 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{cores} cores: left out, as this process may use only {usable}", file=sys.stderr)
             continue
         with limited_to(cores):
-            predictor, inference = made(arguments.config_file, arguments.checkpoint, threads=cores)
-            automatic = AutomaticMasks(predictor, AutomaticConfig(), inference)
-            for what, times in click_times(predictor, automatic, image, arguments.runs):
+            automatic = made(arguments.config_file, arguments.checkpoint, threads=cores)
+            for what, times in click_times(automatic.predictor, automatic, image, arguments.runs):
                 seconds = statistics.median(times)
                 name = f"{what}, {arguments.size}, {cores} core{'s' * (cores > 1)}"
                 print(f"{name}: {1000 * seconds:.1f} ms", flush=True)
@@ -69,13 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def made(config_file: Path, checkpoint: Path | None, *, threads: int) -> tuple[PromptPredictor, InferenceConfig]:
-    """A predictor of a checkpoint, or of random weights, always the same."""
-    config = load_train_config(config_file)
+def made(config_file: Path, checkpoint: Path | None, *, threads: int) -> AutomaticMasks:
+    """A checkpoint's model, asked as it says; or one of random weights, always the same."""
     if checkpoint is not None:
-        return PromptPredictor.from_checkpoint(checkpoint, threads=threads), config.inference
+        return AutomaticMasks.from_checkpoint(checkpoint, threads=threads)
+    config = load_train_config(config_file)
     torch.manual_seed(0)
-    return PromptPredictor(PromptableModel(config.promptable), config.inference, threads=threads), config.inference
+    predictor = PromptPredictor(PromptableModel(config.promptable), config.inference, threads=threads)
+    return AutomaticMasks(predictor, AutomaticConfig(), config.inference)
 
 
 def drawn(size_hw: tuple[int, int]) -> Image:
